@@ -6,13 +6,11 @@ named entries. A broken entry has errors with file, line and field, and the othe
 
 from millrace.declarations.document import CrossFault, Declarations, Section, read_declarations
 from millrace.declarations.error_text import Problem
-from millrace.declarations.source_entry import BadRowBudget, Contract, SourceEntry
+from millrace.declarations.source_entry import SourceEntry
 from millrace.declarations.sources_file import read_sources, sources_path
 from millrace.declarations.uri_dates import render_dates
 
 __all__ = [
-    "BadRowBudget",
-    "Contract",
     "CrossFault",
     "Declarations",
     "Problem",

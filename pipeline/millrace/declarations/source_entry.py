@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import fields
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     StrictBool,
     StrictInt,
     ValidationInfo,
@@ -35,51 +35,19 @@ from millrace.declarations.schedules import (
 from millrace.declarations.uri_dates import check_dates, has_date
 from millrace.errors import MillraceError
 from millrace.names import check_dataset_name
-from millrace.sources import SourceOptions
+from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
 
 SCHEDULES: Final = frozenset({"schedule", "every", "after"})
 """The fields that start runs; an entry has one of them at most."""
-REJECTS_ENDING: Final = "__rejects"
 _WITH_REJECTS_MAX: Final = 48 - len(REJECTS_ENDING)
-_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _BAD_ROWS_SCHEMA: Final = {
-    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _PERCENT.pattern}]
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": rf"[0-9]+|{BadRowBudget.PERCENT_PATTERN}"},
+    ]
 }
-
-Reaction = Literal["evolve", "freeze", "discard_row", "discard_value"]
-_REACTIONS: Final = get_args(Reaction)
-
-
-class Contract(BaseModel):
-    """The reaction to data that differs from the latest version: for columns, and for the types of values."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    columns: Reaction = "evolve"
-    types: Reaction = "freeze"
-
-
-@dataclass(frozen=True, slots=True)
-class BadRowBudget:
-    """The bad rows that a load may have: a number of rows, or a percentage of them."""
-
-    rows: int | None = None
-    percent: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.percent:g}%" if self.rows is None else str(self.rows)
-
-
-def parse_bad_rows(value: Any) -> BadRowBudget:
-    """Return the budget of a number of rows or of a text like ``1%``; raise ``ValueError`` for anything else."""
-    if isinstance(value, BadRowBudget):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return BadRowBudget(rows=value)
-    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if match is None or float(match[1]) > 100:
-        raise ValueError("give a number of rows, or 0% to 100%")
-    return BadRowBudget(percent=float(match[1]))
+Word = Literal["evolve", "freeze", "discard_row", "discard_value"]
+_REACTIONS: Final = list(get_args(Word))
 
 
 def _check_uris(uris: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,12 +84,22 @@ def _check_datasets(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_check_dataset(name) for name in names)
 
 
-def _as_contract(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if value not in _REACTIONS:
-        raise ValueError(f"give one of {', '.join(_REACTIONS)}, or columns and types")
-    return {"columns": value, "types": value}
+class ContractFields(BaseModel):
+    """The fields of a contract; ``contract`` has their values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: Word = "evolve"
+    types: Word = "freeze"
+
+    @property
+    def contract(self) -> Contract:
+        """Return the contract with these fields."""
+        return Contract(Reaction(self.columns), Reaction(self.types))
+
+
+def _as_fields(value: Any) -> Any:
+    return Contract.of(value).to_json() if isinstance(value, str) else value
 
 
 def _check_interval(text: str) -> str:
@@ -136,10 +114,10 @@ def _check_time(text: str) -> str:
 
 _CONTRACT_SCHEMA: Final = {
     "anyOf": [
-        {"enum": [*_REACTIONS]},
+        {"enum": _REACTIONS},
         {
             "type": "object",
-            "properties": {name: {"enum": [*_REACTIONS]} for name in Contract.model_fields},
+            "properties": {field.name: {"enum": _REACTIONS} for field in fields(Contract)},
             "additionalProperties": False,
         },
     ]
@@ -170,12 +148,14 @@ class SourceEntry(OptionFields):
     """The time between two loads, such as ``15m``, ``2h`` or ``1d``."""
     after: Annotated[Texts, AfterValidator(_check_datasets)] | None = None
     """A dataset, or a list of them, whose new versions start a load."""
-    contract: Annotated[Contract, BeforeValidator(_as_contract), WithJsonSchema(_CONTRACT_SCHEMA)] = Contract()
+    contract: Annotated[ContractFields, BeforeValidator(_as_fields), WithJsonSchema(_CONTRACT_SCHEMA)] = (
+        ContractFields()
+    )
     """``evolve``, ``freeze``, ``discard_row`` or ``discard_value``, or a map with ``columns`` and ``types``; by default
     columns evolve and types freeze."""
     max_bad_rows: Annotated[
         BadRowBudget,
-        BeforeValidator(parse_bad_rows),
+        PlainValidator(BadRowBudget.of),
         PlainSerializer(str),
         WithJsonSchema(_BAD_ROWS_SCHEMA),
     ] = BadRowBudget(rows=0)

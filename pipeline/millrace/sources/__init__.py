@@ -34,6 +34,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from millrace.sources.options import SourceOptions as SourceOptions
+from millrace.sources.row_rules import REJECTS_ENDING as REJECTS_ENDING
+from millrace.sources.row_rules import BadRowBudget as BadRowBudget
+from millrace.sources.row_rules import Contract as Contract
+from millrace.sources.row_rules import Reaction as Reaction
 
 if TYPE_CHECKING:
     from millrace.sources.exports import *  # noqa: F403

@@ -19,6 +19,14 @@ _PLAIN_FILE_LIST = 100
 """Longer lists of files are compressed in JSON, so that a plan of 100,000 files still fits into an XCom."""
 
 
+class FileFacts(NamedTuple):
+    """The facts by which a change of a file is noticed, as in ``SourceFile``."""
+
+    size_bytes: int
+    modified_ns: int
+    change_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file with its size and modification time at planning.
@@ -31,6 +39,18 @@ class SourceFile:
     name: str
     size_bytes: int
     modified_ns: int
+
+    change_id: str = ""
+    """A text that changes with the content where size and time may not.
+
+    It is the time of the last change of the inode (``ctime``) of a local file, and the strong ETag or the version id of
+    a remote object. It is empty if there is none.
+    """
+
+    @property
+    def facts(self) -> FileFacts:
+        """Return the facts by which a change of the file is noticed."""
+        return FileFacts(self.size_bytes, self.modified_ns, self.change_id)
 
 
 class FilePart(NamedTuple):
@@ -101,7 +121,7 @@ class SourcePlan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, a few KB for up to 100 files; ``from_json`` restores an equal plan."""
-        files: Any = [[file.uri, file.name, file.size_bytes, file.modified_ns] for file in self.files]
+        files: Any = [[file.uri, file.name, *file.facts] for file in self.files]
         if len(files) > _PLAIN_FILE_LIST:
             files = base64.b64encode(zlib.compress(json.dumps(files).encode(), 6)).decode()
         return {

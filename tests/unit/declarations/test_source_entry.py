@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from millrace.declarations import BadRowBudget, Contract, SourceEntry
+from millrace.declarations import SourceEntry
 from millrace.declarations.option_fields import OPTION_NAMES
-from millrace.sources import SourceOptions
+from millrace.sources import BadRowBudget, Contract, SourceOptions
 from tests.unit.declarations.conftest import Read
 
 
@@ -27,7 +27,7 @@ def errors_of(read: Read, fields: str) -> list[str]:
 def test_only_a_uri_is_required(read: Read) -> None:
     entry = entry_of(read, "uri: flights.csv")
     assert (entry.uri, entry.dataset, entry.mode) == (("flights.csv",), "flights", "replace")
-    assert entry.contract == Contract(columns="evolve", types="freeze")
+    assert entry.contract.contract == Contract(columns="evolve", types="freeze")
     assert entry.max_bad_rows == BadRowBudget(rows=0)
     assert (entry.timezone, entry.warm, entry.keep, entry.tags) == ("UTC", True, None, ())
     assert entry.source_options() == SourceOptions()
@@ -44,7 +44,7 @@ def test_each_field_has_its_value(read: Read) -> None:
     )
     assert entry.uri == ("a.csv", "b.csv")
     assert (entry.dataset, entry.mode, entry.interval) == ("trips", "append", timedelta(minutes=90))
-    assert entry.contract == Contract(columns="freeze", types="freeze")
+    assert entry.contract.contract == Contract(columns="freeze", types="freeze")
     assert entry.max_bad_rows == BadRowBudget(percent=1.5)
     assert (entry.max_bytes, entry.max_files, entry.warm, entry.keep) == (1_000_000, 10, False, 3)
     assert (entry.connection, entry.notify, entry.expected_by) == ("aws_default", "slack_default", "06:00")
@@ -78,7 +78,7 @@ def test_a_schedule_is_shown_in_words(read: Read, fields: str, words: str) -> No
     ],
 )
 def test_a_contract_is_a_word_or_a_word_for_columns_and_for_types(read: Read, fields: str, contract: Contract) -> None:
-    assert entry_of(read, f"uri: a, {fields}").contract == contract
+    assert entry_of(read, f"uri: a, {fields}").contract.contract == contract
 
 
 @pytest.mark.parametrize(

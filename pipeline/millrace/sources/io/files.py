@@ -18,7 +18,7 @@ from millrace.sources.io.address import WILDCARDS, Address, address_of
 from millrace.sources.io.hidden import HIDDEN_RULE, is_hidden, is_marker
 from millrace.sources.io.local_files import EVERYTHING, LeftOut, file_facts, is_folder, open_file, walk
 from millrace.sources.io.table_formats import refuse_table_formats
-from millrace.sources.model import SourceFile
+from millrace.sources.model import FileFacts, SourceFile
 from millrace.sources.warnings import SourceWarning
 
 Shape = Literal["file", "directory", "glob"]
@@ -139,8 +139,8 @@ def _entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries
     return "file", [file]
 
 
-def stat_file(uri: str) -> tuple[int, int]:
-    """Return the size in bytes and the time of the last change in nanoseconds of a regular file.
+def stat_file(uri: str) -> FileFacts:
+    """Return the facts of a regular file.
 
     ``uri`` is that of a ``SourceFile``.
     """
@@ -153,7 +153,7 @@ def stat_file(uri: str) -> tuple[int, int]:
 def open_raw(file: SourceFile) -> IO[bytes]:
     """Open the file's bytes as a seekable stream, unbuffered for a local file.
 
-    Raises ``SourceChangedError`` if the file's size or time is not the planned one.
+    Raises ``SourceChangedError`` if the file's facts are not the planned ones.
     """
     opened: IO[bytes]
     if "://" not in file.uri:
@@ -162,22 +162,23 @@ def open_raw(file: SourceFile) -> IO[bytes]:
         facts = stat_file(file.uri)
         address = address_of(file.uri)
         opened = fsspec.filesystem(address.scheme).open(address.path, "rb")
-    if facts != (file.size_bytes, file.modified_ns):
+    if facts != file.facts:
         opened.close()
         raise changed(file, facts)
     return opened
 
 
 def check_unchanged(file: SourceFile) -> None:
-    """Raise ``SourceChangedError`` if the file's size or time is no longer the planned one."""
+    """Raise ``SourceChangedError`` if the file's facts are no longer the planned ones."""
     facts = stat_file(file.uri)
-    if facts != (file.size_bytes, file.modified_ns):
+    if facts != file.facts:
         raise changed(file, facts)
 
 
-def changed(file: SourceFile, facts: tuple[int, int]) -> SourceChangedError:
-    """Return the error for a file that changed after planning; ``facts`` are its present size and time."""
-    size = f": it had {file.size_bytes:,} bytes and has {facts[0]:,}" if facts[0] != file.size_bytes else ""
+def changed(file: SourceFile, facts: FileFacts) -> SourceChangedError:
+    """Return the error for a file that changed after planning; ``facts`` are its present ones."""
+    is_equal = facts.size_bytes == file.size_bytes
+    size = "" if is_equal else f": it had {file.size_bytes:,} bytes and has {facts.size_bytes:,}"
     return SourceChangedError(
         f"{file.name} changed after the load was planned{size}",
         hint="load it again when nothing writes to it",
@@ -194,12 +195,12 @@ def _remote_info(filesystem: Any, uri: str, path: str) -> dict[str, Any]:
         raise SourceUnreadableError(f"{uri} cannot be read: {error}") from error
 
 
-def _remote_facts(uri: str, info: dict[str, Any]) -> tuple[int, int]:
+def _remote_facts(uri: str, info: dict[str, Any]) -> FileFacts:
     if info["type"] != "file":
         raise SourceUnreadableError(f"{uri} is not a file")
     modified = info.get("mtime") or info.get("LastModified") or info.get("created") or 0
     seconds = modified.timestamp() if hasattr(modified, "timestamp") else float(modified)
-    return int(info["size"]), int(seconds * 1_000_000) * 1000
+    return FileFacts(int(info["size"]), int(seconds * 1_000_000) * 1000)
 
 
 def _remote_entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries]:

@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from millrace.errors import SourceNotFoundError, SourceUnreadableError
 from millrace.sources.io.hidden import is_hidden
-from millrace.sources.model import SourceFile
+from millrace.sources.model import FileFacts, SourceFile
 
 EVERYTHING = ("**",)
 _LINKED_FOLDERS_MAX = 100_000
@@ -29,8 +29,8 @@ _KINDS = {
 }
 
 
-def file_facts(path: Path) -> tuple[int, int]:
-    """Return size in bytes and modification time in nanoseconds; raises an error unless it is a regular file."""
+def file_facts(path: Path) -> FileFacts:
+    """Return size, time and ``ctime``; raises an error unless it is a regular file."""
     return _regular(path, _stat(path))
 
 
@@ -39,7 +39,7 @@ def is_folder(path: Path) -> bool:
     return stat.S_ISDIR(_stat(path).st_mode)
 
 
-def open_file(path: Path) -> tuple[IO[bytes], tuple[int, int]]:
+def open_file(path: Path) -> tuple[IO[bytes], FileFacts]:
     """Return the open file, unbuffered, and its facts; never blocks, even if the path has become a FIFO by now."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -206,9 +206,9 @@ def _stat(path: Path) -> os.stat_result:
         raise _unreadable(path, error) from error
 
 
-def _regular(path: Path, facts: os.stat_result) -> tuple[int, int]:
+def _regular(path: Path, facts: os.stat_result) -> FileFacts:
     if stat.S_ISREG(facts.st_mode):
-        return facts.st_size, facts.st_mtime_ns
+        return FileFacts(facts.st_size, facts.st_mtime_ns, str(facts.st_ctime_ns))
     kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
     raise SourceUnreadableError(f"{path} is {kind}, not a regular file")
 

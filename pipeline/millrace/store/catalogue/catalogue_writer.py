@@ -214,6 +214,8 @@ class CatalogueWriter:
             "arrow_schema": version.schema_blob,
             "pages": version.pages_blob,
         }
+        if version.files_blob is not None:
+            values["files"] = version.files_blob
         record_key = (version.dataset, version.attempt_id, MetadataBucket.CATALOGUE)
         return self.insert("versions", f"the version {version.reference}", values, record_key=record_key)
 

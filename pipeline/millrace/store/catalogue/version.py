@@ -15,6 +15,8 @@ from millrace.display import html_table
 from millrace.errors import ChunkFormatError
 
 _FACT_BYTES_MAX = 500
+FORMAT_NUMBER = 2
+"""The highest format number that this Millrace reads: 2 has tiles that older chunks lack, or a list of loaded files."""
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
 good."""
@@ -22,7 +24,7 @@ good."""
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Version:
-    """One version as its row describes it; ``schema_blob`` and ``pages_blob`` are None in listings.
+    """One version as its row describes it; ``schema_blob``, ``pages_blob`` and ``files_blob`` are None in listings.
 
     Sizes are in bytes. ``page_count`` counts manifest pages, ``attempts`` the load attempts that wrote its chunks.
     """
@@ -47,6 +49,8 @@ class Version:
     committed_at: datetime
     schema_blob: bytes | None = field(default=None, repr=False)
     pages_blob: bytes | None = field(default=None, repr=False)
+    files_blob: bytes | None = field(default=None, repr=False)
+    """The references to the lists of loaded files; None also for a version without one (docs/format.md)."""
     checksum: bytes = field(default=b"", repr=False)
     deleted_at: datetime | None = None
     """None while readers see the version, also after an undone deletion."""
@@ -123,6 +127,11 @@ class Version:
         return f"{self.dataset}@{self.label}"
 
     @property
+    def format_number(self) -> int:
+        """The number of the format that a reader of the version must know (docs/format.md)."""
+        return int(self.settings.get("format", 1))
+
+    @property
     def root(self) -> str:
         """Label of the ``replace`` that began its line; ``empty`` if the line began with an append."""
         return str(self.settings.get("root", self.label))
@@ -161,6 +170,8 @@ class Version:
             (self.schema_blob or b"").hex(),
             (self.pages_blob or b"").hex(),
         ]
+        if self.files_blob is not None:
+            facts.append(self.files_blob.hex())
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return xxhash.xxh3_128_digest(text.encode())
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
-from millrace.errors import ChecksumMismatchError, VersionNotFoundError
+from millrace.errors import ChecksumMismatchError, ChunkFormatError, VersionNotFoundError
 from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.row_reader import RowReader, Rows
-from millrace.store.catalogue.version import Version
+from millrace.store.catalogue.version import FORMAT_NUMBER, Version
 
 ReadRows = Callable[[str, tuple[Any, ...]], Rows[Any]]
 """Reads rows at one consistency level: ``RowReader.rows``, or ``AllReplicas.rows`` before something is deleted."""
@@ -21,7 +21,9 @@ _SUMMARY = (
     "number, hex, parent, mode, kind, attempt_id, attempts, run, code, rows, raw_bytes, stored_bytes, chunks, "
     "page_count, source, settings, committed_at, checksum, deleted_at, mark, purged_at"
 )
-_CONTENT = f"SELECT {_SUMMARY}, arrow_schema, pages FROM {{ks}}.versions WHERE dataset = ? AND number = ? AND hex = ?"  # noqa: S608 constant names
+_CONTENT = (
+    f"SELECT {_SUMMARY}, arrow_schema, pages, files FROM {{ks}}.versions WHERE dataset = ? AND number = ? AND hex = ?"  # noqa: S608 constant names
+)
 _CACHED_VERSIONS = 64
 
 
@@ -55,7 +57,8 @@ class VersionContents:
         key = (version.dataset, version.label)
         cached = self._cache.get(key)
         if cached is not None:
-            current = replace(version, schema_blob=cached.schema_blob, pages_blob=cached.pages_blob)
+            blobs = {name: getattr(cached, name) for name in ("schema_blob", "pages_blob", "files_blob")}
+            current = replace(version, **blobs)
             marks = {name: getattr(current, name) for name in ("deleted_at", "mark", "purged_at", "degraded")}
             if replace(cached, **marks) == current:
                 return current
@@ -81,11 +84,21 @@ class VersionContents:
             raise VersionNotFoundError(
                 f"{version.reference} was deleted a moment ago", dataset=version.dataset, version=version.label
             )
+        if version.format_number > FORMAT_NUMBER:
+            raise ChunkFormatError(
+                f"{version.reference} has format {version.format_number}, this Millrace reads {FORMAT_NUMBER}",
+                hint="read it with a newer Millrace",
+                dataset=version.dataset,
+                version=version.label,
+                expected=FORMAT_NUMBER,
+                actual=version.format_number,
+            )
         for row in chain(rows, self._reader.each_copy(_CONTENT, values)):
             content = replace(
                 Version.from_row(version.dataset, row),
                 schema_blob=row.arrow_schema,
                 pages_blob=row.pages,
+                files_blob=row.files,
                 degraded=rows.degraded,
             )
             actual = content.compute_checksum()

@@ -15,7 +15,7 @@ from cassandra.pool import Host
 from millrace.errors import StoreSchemaError, StoreUnavailableError
 from millrace.settings import CassandraSettings, run_hint
 
-SCHEMA_NUMBER = 3
+SCHEMA_NUMBER = 4
 
 # NoopCompressor keeps a checksum per 64 KiB block of data that is already compressed. read_repair and speculative_retry
 # are off because every read names its replica. An answer of the other replica, or an overwrite by last-write-wins,
@@ -52,7 +52,7 @@ TABLES: dict[str, str] = {
             dataset text, number int, hex text,
             parent text, mode text, kind text, attempt_id uuid, attempts int, run text, code text,
             rows bigint, raw_bytes bigint, stored_bytes bigint, chunks int, page_count int,
-            source text, settings text, arrow_schema blob, pages blob,
+            source text, settings text, arrow_schema blob, pages blob, files blob,
             committed_at timestamp, checksum blob, deleted_at timestamp, purged_at timestamp, mark text,
             PRIMARY KEY ((dataset), number, hex)
         ) WITH CLUSTERING ORDER BY (number DESC, hex DESC)
@@ -72,6 +72,16 @@ TABLES: dict[str, str] = {
             dataset text, lease uuid, number int, hex text, holder text, taken timestamp,
             PRIMARY KEY ((dataset), lease)
         ) WITH {_ROWS}""",
+    "reports": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.reports (
+            run text, dataset text, started timestamp, state text, version text, report blob,
+            PRIMARY KEY ((run))
+        ) WITH {_ROWS}""",
+    "dataset_runs": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.dataset_runs (
+            dataset text, started timestamp, run text, state text, version text, rows bigint, rejects bigint,
+            PRIMARY KEY ((dataset), started, run)
+        ) WITH CLUSTERING ORDER BY (started DESC, run DESC) AND {_ROWS}""",
     "under_replicated": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.under_replicated (
             dataset text, attempt_id uuid, bucket int, record_id uuid,

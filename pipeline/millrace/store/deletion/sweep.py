@@ -136,7 +136,7 @@ class Sweep:
                 if attempt_id not in shared:
                     self._replicas.execute(_DELETE_PAGES, (future_tombstone_timestamp(), version.dataset, attempt_id))
         query = (
-            "UPDATE {ks}.versions SET purged_at = ?, pages = null, arrow_schema = null "
+            "UPDATE {ks}.versions SET purged_at = ?, pages = null, files = null, arrow_schema = null "
             "WHERE dataset = ? AND number = ? AND hex = ?"
         )
         self._replicas.execute(query, (now, version.dataset, version.number, version.hex))

@@ -161,7 +161,7 @@ def _is_intact(row: Any) -> bool:
         version = Version.from_row(row.dataset, row)
     except ChunkFormatError:
         return False
-    content = replace(version, schema_blob=row.arrow_schema, pages_blob=row.pages)
+    content = replace(version, schema_blob=row.arrow_schema, pages_blob=row.pages, files_blob=row.files)
     return bool(content.compute_checksum() == row.checksum)
 
 

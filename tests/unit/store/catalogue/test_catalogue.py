@@ -303,6 +303,7 @@ def test_the_checksum_covers_every_field_that_readers_rely_on(name: str) -> None
     changed: dict[str, Any] = {
         "dataset": "other", "number": 4, "hex": "000000", "parent": "2-aaaaaa", "mode": "append", "kind": "bytes",
         "attempt_id": UUID(int=6), "source": {}, "settings": {"x": 1}, "schema_blob": b"S", "pages_blob": b"P",
+        "files_blob": b"F",
         "run": "s", "code": "0.2.0", "committed_at": datetime(2026, 11, 22, 10, 0, 0, 124000, tzinfo=UTC),
     }  # fmt: skip
     version = a_version()

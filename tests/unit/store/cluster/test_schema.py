@@ -75,15 +75,15 @@ class FakeSession:
         (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace needs 2: use another keyspace"),
         (
             FakeSession(number=99),
-            "has schema 99, this Millrace has 3: drop the keyspace and run millrace init, or use",
+            "has schema 99, this Millrace has 4: drop the keyspace and run millrace init, or use",
         ),
         (
             FakeSession(number=0),
-            "has schema 0, this Millrace has 3: drop the keyspace and run millrace init, or use",
+            "has schema 0, this Millrace has 4: drop the keyspace and run millrace init, or use",
         ),
         (
             FakeSession(number=2),
-            "has schema 2, this Millrace has 3: drop the keyspace and run millrace init, or use",
+            "has schema 2, this Millrace has 4: drop the keyspace and run millrace init, or use",
         ),
         (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
     ],

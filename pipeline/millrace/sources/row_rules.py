@@ -1,0 +1,87 @@
+"""Rules for rows that a load does not take as they are: the budget for bad rows and the contract.
+
+This module is imported without pyarrow, so that declared sources are checked quickly.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Final
+
+REJECTS_ENDING: Final = "__rejects"
+"""The ending of the name of a dataset that holds the rejected rows of another dataset."""
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+
+
+class Reaction(StrEnum):
+    """The reaction to a column or a value that differs from the latest version."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    DISCARD_ROW = "discard_row"
+    DISCARD_VALUE = "discard_value"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The reactions to columns and to values that differ from the latest version."""
+
+    columns: Reaction = Reaction.EVOLVE
+    types: Reaction = Reaction.FREEZE
+
+    @classmethod
+    def of(cls, value: Any) -> Contract:
+        """Return the contract of one word, or of a map with ``columns`` and ``types``.
+
+        Raises ``ValueError`` for any other value.
+        """
+        if isinstance(value, Contract):
+            return value
+        if isinstance(value, str):
+            value = {"columns": value, "types": value}
+        try:
+            return cls(**{name: Reaction(word) for name, word in value.items()})
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"give one of {', '.join(Reaction)}, or columns and types") from None
+
+    def to_json(self) -> dict[str, str]:
+        """Return the two reactions by name."""
+        return {"columns": str(self.columns), "types": str(self.types)}
+
+
+@dataclass(frozen=True, slots=True)
+class BadRowBudget:
+    """The bad rows that a load may have: a number of rows, or a percentage of them."""
+
+    PERCENT_PATTERN: ClassVar[str] = _PERCENT.pattern
+
+    rows: int | None = None
+    percent: float | None = None
+
+    @classmethod
+    def of(cls, value: Any) -> BadRowBudget:
+        """Return the budget of a number of rows or of a text like ``100`` or ``1%``.
+
+        Raises ``ValueError`` for any other value.
+        """
+        if isinstance(value, BadRowBudget):
+            return value
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return cls(rows=value)
+        match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+        if match is None or float(match[1]) > 100:
+            raise ValueError("give a number of rows, or 0% to 100%")
+        return cls(percent=float(match[1]))
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.rows is None else str(self.rows)
+
+    def allows(self, bad_rows: int, all_rows: int) -> bool:
+        """Return whether a load of ``all_rows`` rows, bad ones included, may have this number of bad rows."""
+        if self.rows is not None:
+            return bad_rows <= self.rows
+        return bad_rows * 100 <= (self.percent or 0) * all_rows
