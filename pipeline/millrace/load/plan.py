@@ -16,7 +16,7 @@ from millrace.load.append import as_stored, check_append
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
-from millrace.sources import Source, SourceOptions, SourcePlan, open_split, plan_source
+from millrace.sources import BadRowBudget, Contract, Source, SourceOptions, SourcePlan, open_split, plan_source
 from millrace.store import Catalogue, VersionGraph
 
 MODES = ("replace", "append")
@@ -26,13 +26,27 @@ _RUN_CHARACTERS_MAX = 250
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """Options of a load that the user chooses: how to read the source (``source``) and how to make chunks."""
+    """Options of a load that the user chooses: how to read the source (``source``) and how to make chunks.
+
+    * ``bad_rows``: the rows that may be set aside because they do not fit their format, their types or the contract.
+    * ``contract``: the reaction to columns and types that differ from the latest version. None for a load by hand.
+    * ``on_change``: the reaction of an incremental load to a loaded file whose content changed: ``refuse``, ``append``
+      or ``ignore``.
+    * ``skip_unchanged``: whether a source that is unchanged since the latest version makes no version.
+    * ``max_files``, ``max_bytes``: the largest number and total size of the source's files; None is no limit.
+    """
 
     mode: str = "replace"
     source: SourceOptions = field(default_factory=SourceOptions)
     codec: str | None = None
     codec_level: int | None = None
     chunk_bytes: int | None = None
+    bad_rows: BadRowBudget = BadRowBudget(rows=0)
+    contract: Contract | None = None
+    on_change: str = "refuse"
+    skip_unchanged: bool = False
+    max_files: int | None = None
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

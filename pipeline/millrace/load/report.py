@@ -56,6 +56,17 @@ class LoadReport:
     columns: ReportedColumns = field(default=())
     """Name and Arrow type of the version's first columns, as many as ``reported_columns`` gives."""
     columns_total: int = 0
+    skipped: str = ""
+    """``unchanged`` if no version was made because the source is unchanged; the report then describes the latest."""
+    rejected: int = 0
+    """Bad rows that were set aside and count against the budget."""
+    discarded_rows: int = 0
+    discarded_values: int = 0
+    """Rows that were dropped, and values that were made null, because the contract says so; also set aside."""
+    rejects: str | None = None
+    """The version of ``NAME__rejects`` that holds what was set aside, like ``flights__rejects@3-1a2b3c``."""
+    schema_changes: tuple[str, ...] = ()
+    """Differences between the schema of the parent and that of the version, one sentence each."""
 
     def __repr__(self) -> str:
         return (
