@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from millrace.declarations.error_text import SECRET_PARAMETER, raised
+from millrace.declarations.error_text import raised
 from millrace.declarations.option_fields import SOURCE_OPTIONS, OptionFields, Texts
 from millrace.declarations.schedules import (
     check_cron,
@@ -33,6 +33,7 @@ from millrace.declarations.schedules import (
     parse_time,
 )
 from millrace.declarations.uri_dates import check_dates, has_date
+from millrace.display import SECRET_PARAMETER
 from millrace.errors import MillraceError
 from millrace.names import check_dataset_name
 from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
