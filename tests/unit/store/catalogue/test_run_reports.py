@@ -31,7 +31,8 @@ def row(**changes: Any) -> DatasetRun:
 
 def write(store: Store, make_writer: Make, each: DatasetRun, ttl_s: int | None = None) -> None:
     catalogue_writer = CatalogueWriter(store.cassandra, make_writer(store.cassandra))
-    RunReports(store.catalogue.reader).write(catalogue_writer, each, {"run": each.run, "state": each.state}, ttl_s=ttl_s)
+    document = {"run": each.run, "state": each.state}
+    RunReports(store.catalogue.reader).write(catalogue_writer, each, document, ttl_s=ttl_s)
 
 
 def test_the_runs_of_a_dataset_are_listed_newest_first(store: Store, make_writer: Make) -> None:
