@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.api.maintenance import catalogue_writes
-from millrace.api.reports import Reports
+from millrace.api.reports import ALREADY_LOADED, Reports
 from millrace.errors import StoreError
 from millrace.load import (
     LoadOptions,
@@ -109,7 +109,7 @@ class Loading(Reports):
                 report = self.publish(plan, [result])
                 if task is not None:
                     self.report_outcome(report, task)
-        return self.keep_report(record.timed(report), repeated=plan.published)
+        return self.keep_report(record.timed(report))
 
     def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
         """Report the version, its rows, bytes and columns to ``task``.
@@ -129,9 +129,7 @@ class Loading(Reports):
         """
         report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
         again = f"this load is published already as {report.dataset}@{report.version}, and nothing was written"
-        return replace(
-            report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
-        )
+        return replace(report, warnings=(SourceWarning(ALREADY_LOADED, again), *report.warnings, *plan.source.warnings))
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.

@@ -18,6 +18,8 @@ from millrace.store import CatalogueWriter, DatasetRun, RunReports
 
 FAILED_KEPT: Final = timedelta(days=90)
 """Time after which the report of a failed run expires; other reports stay."""
+ALREADY_LOADED: Final = "already_loaded"
+"""Code of the warning that a load was published before."""
 _SEARCHED_DATASETS: Final = 8
 _SEARCHED_RUNS: Final = 50
 
@@ -45,14 +47,14 @@ class Reports(StoreConnection):
         runs = self._run_reports.runs(dataset, at_most=1)
         return runs[0] if runs else None
 
-    def keep_report(self, report: LoadReport, *, repeated: bool = False) -> LoadReport:
+    def keep_report(self, report: LoadReport) -> LoadReport:
         """Keep the report of a run that succeeded or was skipped; return it, with a warning if that failed.
 
-        ``repeated`` means that the load was published before. If the report of that load is kept, it stays, because it
-        knows the work of the load.
+        If the load was published before and its report is kept, that one stays, because it knows the work of the load.
         """
+        is_repeated = any(warning.code == ALREADY_LOADED for warning in report.warnings)
         try:
-            if not (repeated and self._has_report(report)):
+            if not (is_repeated and self._has_report(report)):
                 self._write_report(report, None)
         except StoreError as error:
             message = f"the report of the run {report.run} was not kept in the store ({error.message})"

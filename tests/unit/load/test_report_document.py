@@ -136,9 +136,10 @@ def test_a_failed_load_keeps_its_error_until_a_later_attempt_succeeds(
         raise SourceTypeError("b changes its type in line 7", hint="--column-type b=string")
 
     source = csv(10)
-    with monkeypatch.context() as patched, pytest.raises(SourceTypeError) as raised:
+    with monkeypatch.context() as patched:
         patched.setattr(store, "load_split", fail)
-        store.load("t", source, run="night")
+        with pytest.raises(SourceTypeError) as raised:
+            store.load("t", source, run="night")
     assert raised.value.context["run"] == "night"
     document = checked(store.run_report("night"))
     assert (document["state"], document["version"], document["rows"]) == ("failed", "", 0)

@@ -126,7 +126,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
         warnings = (*map(_without, missing), *report.warnings)
         report = replace(record.timed(report), missing=tuple(missing), warnings=warnings)
         if not dry_run:
-            report = store.keep_report(report, repeated=plan.published)
+            report = store.keep_report(report)
         _show_warnings(invocation, report)
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
 
