@@ -37,7 +37,7 @@ def add_status(
         entry, run = declared.entries.get(row["name"]), runs.get(row["dataset"])
         # Without the last run, the next one of an interval is not known either.
         is_known = entry is not None and not (error_text and entry.interval)
-        following = entry.next_run(run and run.started, now) if entry and is_known else None
+        following = entry.next_run(run.started if run else None, now) if entry and is_known else None
         row["last_run"] = None if run is None else _last_run(run, now)
         row["next_run"] = None if following is None else following.isoformat(timespec="seconds")
     return error_text

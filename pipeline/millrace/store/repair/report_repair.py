@@ -22,8 +22,8 @@ _REPORT_COLUMNS: Final = ("run", "dataset", "started", "state", "version", "repo
 def repair_reports(cassandra: CassandraSession, dataset: str, *, runs_max: int = _RUNS_MAX) -> int:
     """Make the rows of the dataset's newest runs and their reports equal on every node; return the copies written.
 
-    The newest copy of a row wins as a whole, because each write has all columns. It keeps its write time and what is
-    left of its time to live. Raises ``StoreUnavailableError`` while a node does not respond.
+    The newest copy of a row wins as a whole, because each write has all columns. It keeps its write time and the
+    rest of its time to live. Raises ``StoreUnavailableError`` while a node does not respond.
     """
     where = f"dataset_runs WHERE dataset = ? LIMIT {runs_max:d}"
     copies = _compare(cassandra, _RUN_COLUMNS, where, dataset)
