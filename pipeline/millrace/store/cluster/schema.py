@@ -19,6 +19,9 @@ SCHEMA_NUMBER = 4
 UPGRADED_NUMBER = 3
 """The schema number that ``millrace init`` upgrades in place."""
 
+_AGREEMENT_S = 60
+"""Time limit for all nodes to have the same schema after a change. The driver's 10 s are too short on a busy machine."""
+
 # NoopCompressor keeps a checksum per 64 KiB block of data that is already compressed. read_repair and speculative_retry
 # are off because every read names its replica. An answer of the other replica, or an overwrite by last-write-wins,
 # would hide a damaged copy. Missing and damaged copies are repaired differently.
@@ -137,6 +140,7 @@ def create(session: Session, settings: CassandraSettings) -> int | None:
             hint="start it and run millrace init again",
             node=", ".join(down) or None,
         )
+    session.cluster.max_schema_agreement_wait = _AGREEMENT_S
     host = min(hosts, key=lambda host: (host.datacenter != settings.local_dc, str(host.address)))
     number = _number(_comments(session, settings.keyspace, host))
     if number != UPGRADED_NUMBER:

@@ -7,6 +7,7 @@ it by hinted handoff, or here.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from millrace.compat.cassandra import NODE_LOCAL
@@ -15,6 +16,7 @@ from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
 
 _RUNS_MAX: Final = 1_000
+_THREADS: Final = 4
 _RUN_COLUMNS: Final = ("dataset", "started", "run", "state", "version", "rows", "rejects")
 _REPORT_COLUMNS: Final = ("run", "dataset", "started", "state", "version", "report")
 
@@ -27,11 +29,14 @@ def repair_reports(cassandra: CassandraSession, dataset: str, *, runs_max: int =
     """
     where = f"dataset_runs WHERE dataset = ? LIMIT {runs_max:d}"
     copies = _compare(cassandra, _RUN_COLUMNS, where, dataset)
-    written = _repair(cassandra, "dataset_runs", _RUN_COLUMNS, copies)
-    for run in {row.run for rows in copies for row in rows}:
-        copies = _compare(cassandra, _REPORT_COLUMNS, "reports WHERE run = ?", run)
-        written += _repair(cassandra, "reports", _REPORT_COLUMNS, copies)
-    return written
+
+    def repair_report(run: str) -> int:
+        reports = _compare(cassandra, _REPORT_COLUMNS, "reports WHERE run = ?", run)
+        return _repair(cassandra, "reports", _REPORT_COLUMNS, reports)
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-repair") as pool:
+        written = sum(pool.map(repair_report, {row.run for rows in copies for row in rows}))
+    return written + _repair(cassandra, "dataset_runs", _RUN_COLUMNS, copies)
 
 
 def _compare(cassandra: CassandraSession, columns: tuple[str, ...], where: str, value: str) -> list[list[Any]]:
