@@ -33,11 +33,12 @@ class RunRecord:
         self._start_s = time.monotonic() - (datetime.now(UTC) - self.started).total_seconds()
 
     def timed(self, report: LoadReport) -> LoadReport:
-        """Return the report with the start of the run, its seconds until now, its rate and its stages."""
+        """Return the report with the name of the run, its start, its seconds until now, its rate and its stages."""
         seconds = max(0.001, time.monotonic() - self._start_s)
         stages = {**report.stages, **self.times.seconds}
         return replace(
             report,
+            run=self.run,  # a load that was published before may be in a version of another run, such as a merge
             started=self.started.isoformat(timespec="milliseconds"),
             seconds=round(seconds, 3),
             rows_per_s=round(report.rows / seconds, 1),

@@ -118,6 +118,20 @@ def test_a_repeated_load_leaves_the_report_of_its_first_attempt(store: Store, cs
     assert store.run_report("night") == first
 
 
+def test_a_repeated_load_whose_rows_are_in_a_merge_has_the_name_of_its_own_run(store: Store, csv: Csv) -> None:
+    options, source = LoadOptions(mode="append"), csv(10, name="0.csv")
+    plans = [
+        store.plan("t", source, options, run="r0", one_stream=True),
+        store.plan("t", csv(10, first=10, name="1.csv"), options, run="r1", one_stream=True),
+    ]
+    results = [store.load_split(plan, None) for plan in plans]
+    own, merge = [store.publish(plan, [result]) for plan, result in zip(plans, results, strict=True)]
+    store.delete(f"t@{own.version}")
+    again = store.load("t", source, options, run="r0")
+    assert (again.version, again.run) == (merge.version, "r0")
+    assert store.run_report("r0") == again
+
+
 def test_a_repeated_load_keeps_a_report_if_the_first_attempt_could_not(
     store: Store, cassandra: FakeCassandra, csv: Csv
 ) -> None:

@@ -20,7 +20,7 @@ UPGRADED_NUMBER = 3
 """The schema number that ``millrace init`` upgrades in place."""
 
 _AGREEMENT_S = 60
-"""Time limit for all nodes to have the same schema after a change. The driver's 10 s are too short on a busy machine."""
+"""Seconds until all nodes must have the same schema. The driver's 10 s are too short on a busy machine."""
 
 # NoopCompressor keeps a checksum per 64 KiB block of data that is already compressed. read_repair and speculative_retry
 # are off because every read names its replica. An answer of the other replica, or an overwrite by last-write-wins,
