@@ -69,7 +69,11 @@ def test_a_report_is_written_before_its_run_is_listed_and_only_that_of_a_failure
     assert ["USING TTL ?" in query for query in queries] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("blob", [b"", b"no gzip", gzip.compress(b"no JSON"), gzip.compress(b"{}" * 50)[:-9]])
+@pytest.mark.parametrize(
+    "blob",
+    [b"", b"no gzip", gzip.compress(b"no JSON"), gzip.compress(b"{}" * 50)[:-9]],
+    ids=["empty", "no gzip", "no JSON", "cut short"],
+)
 def test_a_damaged_report_is_an_error_with_its_run(
     store: Store, cassandra: FakeCassandra, make_writer: Make, blob: bytes
 ) -> None:
