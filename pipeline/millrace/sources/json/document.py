@@ -37,6 +37,7 @@ class Document:
         self.file = file
         self.data = data
         self.source_bytes = source_bytes
+        self._counted = 0, 1
 
     def after_space(self, offset: int) -> int:
         """Return the offset of the first byte from ``offset`` that is not white space."""
@@ -90,10 +91,15 @@ class Document:
             offset = self.after_space(offset + 1)
 
     def line_at(self, offset: int) -> int:
-        """Return the line number, from 1, of the first byte from ``offset`` that is not white space."""
+        """Return the line number, from 1, of the first byte from ``offset`` that is not white space.
+
+        Only the text after the previous such byte is counted, if this one follows it.
+        """
         stop = self.after_space(offset)
-        feeds, returns, both = (self.data.count(end, 0, stop) for end in (b"\n", b"\r", b"\r\n"))
-        return 1 + feeds + returns - both
+        start, line = self._counted if self._counted[0] <= stop else (0, 1)
+        feeds, returns, both = (self.data.count(end, start, stop) for end in (b"\n", b"\r", b"\r\n"))
+        self._counted = stop, line + feeds + returns - both
+        return self._counted[1]
 
     def error(self, offset: int, problem: str, hint: str = "") -> SourceFormatError:
         """Return the error for a problem at ``offset``."""

@@ -17,6 +17,8 @@ from millrace.errors import InvalidSettingError, SourceEmptyError, SourceError, 
 from millrace.sources import SourceOptions, open_source, plan_source
 from millrace.sources.json import lines as json_lines
 from millrace.sources.json.brackets import Brackets, bracket_end
+from millrace.sources.json.document import Document
+from millrace.sources.model import SourceFile
 from millrace.sources.options import record_keys
 from millrace.sources.text import blocks
 
@@ -194,6 +196,15 @@ def test_a_later_value_of_another_type_is_refused_with_the_line_of_its_element(w
         list(reader)
     assert "x.json, line 2002: column 'a' was int64 and is 'x' (string) here" in str(refused.value)
     assert refused.value.context["line"] == 2002
+
+
+@given(st.lists(st.sampled_from(["\n", "\r\n", "\r", " ", "x"]), min_size=1), st.data())
+def test_lines_are_numbered_for_offsets_in_any_order(pieces: list[str], data: st.DataObject) -> None:
+    text = "".join(pieces) + "x"
+    document = Document(SourceFile("x", "x", 0, 0), bytearray(text.encode()), 0)
+    for offset in data.draw(st.lists(st.integers(0, len(text) - 1))):
+        before = text[: offset + len(text[offset:]) - len(text[offset:].lstrip(" \r\n"))]
+        assert document.line_at(offset) == 1 + before.replace("\r\n", "\n").replace("\r", "\n").count("\n")
 
 
 def test_a_document_above_the_limit_is_refused_with_its_size(write: Write, tmp_path: Path) -> None:
