@@ -21,7 +21,9 @@ from millrace.store import Catalogue, PageRef, UnderReplicated, Version
 
 _EVENT_TEXT_MAX: Final = 100
 _EVENT_COLUMNS_BYTES_MAX: Final = 8_000
-_OUTCOME_FIELDS: Final = ("dataset", "version", "kind", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes")
+_OUTCOME_FIELDS: Final = (
+    *("dataset", "version", "kind", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "rejected", "skipped"),
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -201,8 +201,8 @@ URI = "uri: a.csv\n    "
         ),
         (
             URI + "format: xml",
-            "4: sources.flights.format is wrong: unknown source format 'xml': use one of parquet, arrow, jsonl, csv, "
-            "bytes",
+            "4: sources.flights.format is wrong: unknown source format 'xml': use one of parquet, arrow, jsonl, "
+            "json, csv, bytes",
         ),
         (
             URI + "skip_rows: -1",

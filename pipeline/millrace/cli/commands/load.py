@@ -88,6 +88,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       millrace load flights flights.csv --null-value NA
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
+      millrace load orders answer.json --format json --records data.items
     """
     check_dataset_name(name)
     dry_run = given["dry_run"]
