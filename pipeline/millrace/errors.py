@@ -27,7 +27,8 @@
     │   ├── DatasetNotFoundError
     │   ├── VersionNotFoundError
     │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
-    │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   ├── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   └── LoadSupersededError       an incremental load whose files another load has loaded at the same moment
     ├── CacheError                    never raised by a read: it uses Cassandra instead
     ├── ProgressError                 never raised by a task: its work continues
     ├── OutputError                   the data read cannot be written to its destination
@@ -54,6 +55,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidSettingError",
     "LoadInterruptedError",
+    "LoadSupersededError",
     "MillraceError",
     "OutputError",
     "PlanChangedError",
@@ -207,6 +209,10 @@ class ChunkMissingError(StoreError):
 
 class PlanChangedError(StoreError):
     """A load cannot be resumed because its source, schema or settings differ from those it began with."""
+
+
+class LoadSupersededError(StoreError):
+    """Another load has loaded files of an incremental load at the same moment; the next run loads the other files."""
 
 
 class CacheError(MillraceError):

@@ -50,7 +50,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
         if size > PLAN_BYTES_EXPECTED:
             logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
         context["ti"].xcom_push(key=PLAN_KEY, value=document)
-        splits = [] if planned.published else [split.index for split in planned.source.splits]
+        splits = [] if planned.published or planned.unchanged else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
         # The total of the whole run, which is needed long before the last of its splits begins.
         task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
@@ -119,7 +119,10 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     context = get_current_context()
     with step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
-        report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
+        if load_plan.unchanged:
+            report = store.unchanged(load_plan)
+        else:
+            report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
         began = context["dag_run"].start_date or datetime.now(UTC)
         seconds = (datetime.now(UTC) - began).total_seconds()
         titles = field_titles(context)
@@ -133,7 +136,9 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
         cassandra = store.settings.cassandra
-        emit_loaded(context["outlet_events"], report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
+        if not report.skipped:
+            outlets = context["outlet_events"]
+            emit_loaded(outlets, report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
     for line in report_table(report, repeated=load_plan.published):
         logger.info(line)
     for warning in report.warnings:

@@ -91,7 +91,8 @@ class Loading(StoreConnection):
         other object with ``__arrow_c_stream__``. It is copied into a temporary file first, in bounded memory.
 
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
-        and settings is the same load. If it was published before, nothing is written and its report is returned.
+        and settings is the same load. If it was published before, nothing is written and its report is returned. If
+        there is nothing to load (``plan.unchanged``), nothing is written either, and ``skipped`` is ``unchanged``.
         """
         start = time.monotonic()
         options = options or LoadOptions()
@@ -100,6 +101,8 @@ class Loading(StoreConnection):
             plan = self._plan(name, readable, options, run, one_stream=True)
             if plan.published:
                 return self.published(plan)
+            if plan.unchanged:
+                return self.unchanged(plan)
             result = self.load_split(plan, None, task=task)
             if task is not None:
                 task.phase("publish")
@@ -130,6 +133,16 @@ class Loading(StoreConnection):
         return replace(
             report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
         )
+
+    def unchanged(self, plan: LoadPlan) -> LoadReport:
+        """Return the report of a load without anything to load: of the version that has the rows of its source.
+
+        ``skipped`` is ``unchanged``. Rows and sizes are 0, because this load added none.
+        """
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        facts: dict[str, Any] = {"run": plan.run, "mode": plan.mode, "source": plan.source.uri}
+        records = self.catalogue.under_replicated_of(version)
+        return version_report(self.catalogue, version, [], records, skipped="unchanged", **facts)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.

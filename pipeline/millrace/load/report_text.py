@@ -12,7 +12,7 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
 
     ``repeated`` means that this load was published before and wrote nothing.
     """
-    added = f" ({report.total_rows:,} in all)" if report.mode == "append" else ""
+    added = f" ({report.total_rows:,} in all)" if report.mode in ("append", "incremental") else ""
     facts = [
         ("rows", f"{report.rows:,}{added}"),
         ("columns", columns_line(report.columns, report.columns_total)),
@@ -33,6 +33,8 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         facts.append(("did without", ", ".join(report.missing)))
     if dry_run:
         facts.append(("written", "nothing (dry run)"))
+    elif report.skipped:
+        facts.append(("written", f"nothing: the source is {report.skipped}"))
     elif repeated:
         facts.append(("written", "nothing: this load was published already"))
     return facts

@@ -22,7 +22,7 @@ from uuid import UUID
 from millrace.errors import StoreError, VersionNotFoundError
 from millrace.load import LoadPlan
 from millrace.load.checks import published_before
-from millrace.load.merge import union_of_pages
+from millrace.load.merge import union_of_added
 from millrace.load.publish_protocol import Published, merge_heads, publish_with_retry
 from millrace.load.version_row import root_of
 from millrace.store import DELETED, WITHDRAWN, PageRef, Version, VersionGraph
@@ -150,7 +150,7 @@ class Port:
         if None in rows:
             return None
         runs = {version.label: version.run for version in graph.versions}
-        pages = union_of_pages([row.pages for row in rows if row is not None], runs)
+        pages = union_of_added([row.pages for row in rows if row is not None], runs)
         labels = tuple(sibling.label for sibling in siblings)
         version = _version(number, hexpart, labels[-1], "merge", "merge", siblings[0].root, labels)
         self._put(Row(version, tuple(pages)))

@@ -524,7 +524,7 @@ def test_split_results_without_a_source_checksum_make_a_version_without_one(stor
     """Tasks of the previous release send such results during an upgrade."""
     plan = store.plan("flights", csv(100))
     said = store.load_split(plan, None).to_json()
-    del said["content"]
+    del said["contents"]
     store.publish(plan, [SplitResult.from_json(said)])
     assert "crc32" not in store.version("flights").source
 
