@@ -130,13 +130,13 @@ def confirm(
     for _ in range(rounds):
         graph = steps.graph().including(version)
         if graph.is_withdrawn(version.label):
-            raise superseded(version.dataset, version.label, None)
+            raise superseded(version.dataset, version.label, "another load")
         own, *others = steps.candidates([version, *graph.rivals(version)], graph)
         if own.stage is Stage.ABANDONED:
             steps.begin_again(version)
             continue
         outcomes = [(other, outcome(own, other)) for other in others]
-        if prevailing := [other.version for other, result in outcomes if result is Outcome.YIELDS]:
+        if prevailing := [other.version.reference for other, result in outcomes if result is Outcome.YIELDS]:
             steps.withdraw(version)
             raise superseded(version.dataset, version.label, prevailing[0])
         if abandoned := [other for other, result in outcomes if result and other.stage is Stage.ABANDONED]:
@@ -170,9 +170,8 @@ def heads_to_merge(heads: Sequence[Candidate]) -> tuple[list[Version], list[Vers
     return merged, withdrawn
 
 
-def superseded(dataset: str, label: str, by: Version | None) -> LoadSupersededError:
-    """Return the error of the load of this version, whose files another load has loaded at the same moment."""
-    name = "another load" if by is None else by.reference
+def superseded(dataset: str, label: str, by: str) -> LoadSupersededError:
+    """Return the error of the load of this version, because another load has changed what it has to load."""
     return LoadSupersededError(
-        f"{dataset}@{label} is superseded by {name}; the next run loads the rest", dataset=dataset, version=label
+        f"{dataset}@{label} is superseded by {by}; the next run loads the rest", dataset=dataset, version=label
     )

@@ -40,7 +40,7 @@ class PublishSteps(VersionSteps, Protocol):
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
 
-        Raises ``LoadSupersededError`` if the load is incremental and the version has one of its files.
+        Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
         """
 
     def write(self, plan: LoadPlan) -> Published:

@@ -74,14 +74,11 @@ class VersionRowWriter(CatalogueSteps):
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
 
-        Raises ``LoadSupersededError`` if the load is incremental and the version has one of its files.
+        Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
         """
-        check_append(self.catalogue, self.dataset, parent, self.plan.source)
         if self.plan.mode == "incremental":
-            version = self.catalogue.resolve(self.dataset, selector_of(parent))
-            own = {file.uri for file in self.files}
-            if any(file.uri in own for file in self.catalogue.pages.files(version)):
-                raise superseded(self.dataset, self.plan.label, version)
+            raise superseded(self.dataset, self.plan.label, f"{self.dataset}@{parent}")
+        check_append(self.catalogue, self.dataset, parent, self.plan.source)
 
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row.

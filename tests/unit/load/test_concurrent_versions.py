@@ -610,7 +610,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     for k in range(9):
         store.load("d", wide(3 * k), APPEND)
     parent = store.version("d")
-    assert [ref.pages for ref in store.catalogue.pages.lists(parent)[0]] == [8, 1]
+    assert [ref.entries for ref in store.catalogue.pages.lists(parent)[0]] == [8, 1]
     load = begun(store, wide(27))
     store.delete(f"d@{parent.label}")
     reading = AllReplicas.versions_with_data

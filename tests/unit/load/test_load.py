@@ -329,7 +329,7 @@ def test_a_version_row_of_many_pages_stays_below_16_kb(store: Store, cassandra: 
     (row,) = cassandra.table("versions")
     lists, pages = store.catalogue.pages.lists(version)
     assert version.page_count > 128
-    assert [one.pages for one in lists] == [128, version.page_count - 128]
+    assert [one.entries for one in lists] == [128, version.page_count - 128]
     assert not pages
     assert sum(len(value) if isinstance(value, (str, bytes)) else 16 for value in row.values()) < 16_000
     assert numbers(store, "flights") == list(range(2000))

@@ -41,6 +41,41 @@ def test_three_loads_lose_no_row_in_random_orders(first: str, second: str, third
     assert model.check_random(150) > 150
 
 
+FIRST_FILES, SECOND_FILES = (10, 11), (11, 12)
+"""The files of two incremental loads. Both load file 11."""
+
+
+def incremental(hexpart: str, *files: int) -> Load:
+    return Load(hexpart, "incremental", files=files)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("second_files", [SECOND_FILES, FIRST_FILES, (12,)], ids=["shared", "equal", "different"])
+def test_two_incremental_loads_have_each_file_once_in_any_order(retries: int, second_files: tuple[int, ...]) -> None:
+    loads = [incremental(FIRST, *FIRST_FILES), incremental(SECOND, *second_files)]
+    assert Model(seeded(), loads, retries=retries).check_all() > 100
+
+
+@pytest.mark.parametrize("hexparts", [(FIRST, SECOND), (SECOND, FIRST)])
+@pytest.mark.parametrize("mode", MODES)
+def test_an_incremental_load_beside_a_load_by_hand_of_the_same_file_loses_no_row_in_any_order(
+    mode: str, hexparts: tuple[str, str]
+) -> None:
+    loads = [incremental(hexparts[0], *FIRST_FILES), Load(hexparts[1], mode, files=SECOND_FILES)]
+    assert Model(seeded(), loads, retries=1).check_all() > 100
+
+
+def test_an_incremental_load_and_a_deletion_of_its_parent_lose_no_row_in_any_order() -> None:
+    loads = [incremental(FIRST, 2, 10), DELETION]
+    assert Model(seeded(appended=True), loads, retries=1).check_all() > 50
+
+
+@pytest.mark.parametrize("third", [incremental(THIRD, 12, 13), Load(THIRD, "append"), Load(THIRD, "replace")])
+def test_two_incremental_loads_and_a_third_load_lose_no_row_in_random_orders(third: Load) -> None:
+    loads = [incremental(FIRST, *FIRST_FILES), incremental(SECOND, *SECOND_FILES), third]
+    assert Model(seeded(), loads, retries=1).check_random(150) > 150
+
+
 # --- the same check finds each rule that is broken
 
 
