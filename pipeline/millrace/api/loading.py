@@ -15,6 +15,7 @@ from millrace.load import (
     LoadPlan,
     LoadReport,
     SplitResult,
+    confirm_version,
     load_split,
     make_plan,
     outcome,
@@ -126,9 +127,13 @@ class Loading(StoreConnection):
     def published(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load that was published before.
 
-        It describes the load's own version, or the version that holds its rows now.
+        It describes the load's own version, or the version that holds its rows now. An incremental version is confirmed
+        if its load was killed before: raises ``LoadSupersededError`` as ``publish`` does.
         """
-        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        with catalogue_writes(self.cassandra) as writes:
+            confirm_version(self.catalogue, CatalogueWriter(self.cassandra, writes), version, plan.hex)
+        report = self.report(version, added_by=plan.label)
         again = f"this load is published already as {report.dataset}@{report.version}, and nothing was written"
         return replace(
             report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)

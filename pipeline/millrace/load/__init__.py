@@ -5,6 +5,7 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
@@ -20,6 +21,7 @@ __all__ = [
     "LoadPlan",
     "LoadReport",
     "SplitResult",
+    "confirm_version",
     "load_split",
     "loader_memory",
     "make_plan",

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from millrace.load.incremental_protocol import Candidate, LoadKey, Stage
+from millrace.load.incremental_protocol import Candidate, LoadKey, Stage, confirm
 from millrace.load.version_row import CatalogueSteps
-from millrace.store import AttemptRole, LoadAttempt, Version, VersionGraph
+from millrace.store import AttemptRole, Catalogue, CatalogueWriter, LoadAttempt, Version, VersionGraph
 
 _ABANDONED_AFTER: Final = timedelta(minutes=15)
 """Age of ``last_seen`` after which a load is taken to be killed. A load confirms its version within seconds."""
@@ -31,7 +31,9 @@ class IncrementalSteps(CatalogueSteps):
         candidates = []
         for version in versions:
             files: dict[str, set[LoadKey]] = {}
-            for file in self.catalogue.pages.files(self.catalogue.with_content(version)):
+            # Most versions have no rivals, and their files are then not compared.
+            content = self.catalogue.with_content(version) if len(versions) > 1 else None
+            for file in self.catalogue.pages.files(content) if content is not None else ():
                 files.setdefault(file.uri, set()).add(_key(file.added_by, runs))
             candidates.append(Candidate(version, _stage(version, attempts.get(version.attempt_id)), files, by_hand))
         return candidates
@@ -43,6 +45,15 @@ class IncrementalSteps(CatalogueSteps):
     def confirm(self, version: Version) -> None:
         """Record that the version is confirmed."""
         self.catalogue_writer.heartbeat(_publisher_row(version), buckets=0, finished=True)
+
+
+def confirm_version(catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version, hexpart: str) -> None:
+    """Confirm the version if it is incremental and not a later version that contains the one of this hex.
+
+    Raises as ``confirm`` does.
+    """
+    if version.mode == "incremental" and version.hex == hexpart:
+        confirm(IncrementalSteps(catalogue, catalogue_writer, version.dataset), version)
 
 
 def _stage(version: Version, row: LoadAttempt | None) -> Stage:

@@ -7,8 +7,7 @@ from uuid import UUID
 
 from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
-from millrace.load.incremental_protocol import confirm
-from millrace.load.incremental_steps import IncrementalSteps
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.loaded_files import added_files
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
@@ -65,8 +64,7 @@ def publish(
     else:
         version, replicas = earlier, 2
     warnings = plan.source.warnings
-    if version.mode == "incremental" and version.hex == plan.hex:
-        confirm(IncrementalSteps(catalogue, catalogue_writer, plan.dataset), version)
+    confirm_version(catalogue, catalogue_writer, version, plan.hex)
     if plan.appends:
         version, not_merged = _merged(catalogue, catalogue_writer, version)
         warnings = (*not_merged, *warnings)
