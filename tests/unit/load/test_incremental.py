@@ -6,6 +6,7 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from millrace.errors import (
     SourceTooLargeError,
     SourceTypeError,
 )
-from millrace.load import LoadOptions, LoadPlan, LoadReport, publishing
+from millrace.load import LoadOptions, LoadPlan, LoadReport, incremental_steps, publishing
+from millrace.load.incremental_protocol import Stage
 from millrace.load.incremental_steps import IncrementalSteps
 from millrace.sources import BadRowBudget, Contract, SourceOptions
+from millrace.sources.io import files, streams
 from tests.unit.store.fakes import FakeCassandra
 
 INCREMENTAL = LoadOptions(mode="incremental")
@@ -65,8 +68,6 @@ def begun(store: Store, source: Path, options: LoadOptions, run: str | None = No
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the files that are opened from now on."""
-    from millrace.sources.io import files, streams
-
     names: list[str] = []
     opening = files.open_raw
 
@@ -507,9 +508,10 @@ def killed_before_it_confirms(
     def kill(*_: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(IncrementalSteps, "confirm", kill)
-        publish()
+        with pytest.raises(Killed):
+            publish()
     return publish
 
 
@@ -533,10 +535,6 @@ def test_an_abandoned_version_yields_to_the_load_that_finds_it(
     write(folder, "b.csv", 2)
     second = begun(store, folder, INCREMENTAL, "s")
     killed_before_it_confirms(store, folder, monkeypatch, "r")
-    from datetime import timedelta
-
-    from millrace.load import incremental_steps
-
     monkeypatch.setattr(incremental_steps, "_ABANDONED_AFTER", timedelta(0))
     monkeypatch.setattr(incremental_steps, "_stage", _alive_run("s", incremental_steps._stage))
     report = second()
@@ -547,7 +545,6 @@ def test_an_abandoned_version_yields_to_the_load_that_finds_it(
 
 def _alive_run(run: str, stage: Callable[..., Any]) -> Callable[..., Any]:
     """Take only the versions of other runs for abandoned."""
-    from millrace.load.incremental_protocol import Stage
 
     def of(version: Any, row: Any) -> Any:
         result = stage(version, row)
