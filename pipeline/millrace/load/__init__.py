@@ -9,7 +9,8 @@ from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
-from millrace.load.plan import LoadOptions, LoadPlan, make_plan
+from millrace.load.options import LoadOptions
+from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_text import report_facts, report_table

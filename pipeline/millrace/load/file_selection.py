@@ -16,10 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from millrace.chunks import ChunkSettings
 from millrace.errors import InvalidSettingError, SourceChangedError, SourceTooLargeError
+from millrace.load.options import ON_CHANGE, LoadOptions
 from millrace.sources import (
     STANDARD_INPUT,
     ArrowCopy,
@@ -34,10 +34,6 @@ from millrace.sources import (
 )
 from millrace.store import Catalogue, LoadedFile, Version
 
-if TYPE_CHECKING:
-    from millrace.load.plan import LoadOptions
-
-ON_CHANGE = ("refuse", "append", "ignore")
 _NO_EFFECT = ("split_bytes", "max_splits")
 """Options that change neither the rows nor their types."""
 

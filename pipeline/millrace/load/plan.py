@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -14,15 +14,13 @@ from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_gr
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
 from millrace.load.file_selection import Selection, check_limits, parsing_digest, select_files
+from millrace.load.options import MODES, LoadOptions
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import (
     ArrowCopy,
-    BadRowBudget,
-    Contract,
     Source,
-    SourceOptions,
     SourcePlan,
     open_split,
     plan_source,
@@ -30,34 +28,8 @@ from millrace.sources import (
 )
 from millrace.store import Catalogue, Version, VersionGraph
 
-MODES = ("replace", "append", "incremental")
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """Options of a load that the user chooses: how to read the source (``source``) and how to make chunks.
-
-    * ``bad_rows``: the rows that may be set aside because they do not fit their format, their types or the contract.
-    * ``contract``: the reaction to columns and types that differ from the latest version. None for a load by hand.
-    * ``on_change``: the reaction of an incremental load to a loaded file whose content changed: ``refuse``, ``append``
-      or ``ignore``.
-    * ``skip_unchanged``: whether a source that is unchanged since the latest version makes no version.
-    * ``max_files``, ``max_bytes``: the largest number and total size of the source's files; None is no limit.
-    """
-
-    mode: str = "replace"
-    source: SourceOptions = field(default_factory=SourceOptions)
-    codec: str | None = None
-    codec_level: int | None = None
-    chunk_bytes: int | None = None
-    bad_rows: BadRowBudget = BadRowBudget(rows=0)
-    contract: Contract | None = None
-    on_change: str = "refuse"
-    skip_unchanged: bool = False
-    max_files: int | None = None
-    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -569,12 +569,12 @@ def test_incremental_loads_have_the_rows_of_each_file_once(
     folder = tmp_path_factory.mktemp("source")
     name = f"d{folder.name.removeprefix('source')}"
     expected: list[int] = []
-    for number, (mode, files) in enumerate(steps):
+    for number, (mode, numbers) in enumerate(steps):
         if mode == "change":
             for path in folder.iterdir():
                 os.utime(path)
             continue
-        for file in files:
+        for file in numbers:
             if not (folder / f"{file}.csv").exists():
                 write(folder, f"{file}.csv", file)
         present = sorted(int(path.stem) for path in folder.iterdir())

@@ -77,8 +77,8 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
     Other columns are read as ISO 8601. A date that does not exist is refused.
 
-    --mode incremental leaves out each file that the dataset has loaded since the last replace. A file is compared by its
-    full path, size, modification time and ctime. If only times differ, its CRC-32 is compared. Without a new file
+    --mode incremental leaves out each file that the dataset has loaded since the last replace. A file is compared by
+    its full path, size, modification time and ctime. If only times differ, its CRC-32 is compared. Without a new file
     nothing is loaded, and skipped in the JSON is unchanged.
 
     The version is visible as a whole or not at all. It is visible after exit code 0, or 3 with --strict. After another
