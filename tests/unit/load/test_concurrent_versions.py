@@ -808,7 +808,7 @@ def test_an_append_of_a_load_killed_while_a_replace_was_published_is_not_the_lat
     reading = VersionRowWriter.graph
 
     def dying(steps: VersionRowWriter) -> VersionGraph:
-        if steps.source.uri.endswith("a.csv"):
+        if steps.plan.source.uri.endswith("a.csv"):
             raise KeyboardInterrupt
         return reading(steps)
 
