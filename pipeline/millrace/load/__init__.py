@@ -5,10 +5,12 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
-from millrace.load.plan import LoadOptions, LoadPlan, make_plan
+from millrace.load.options import LoadOptions
+from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_parts import SourceFacts, StageTimes
@@ -25,6 +27,7 @@ __all__ = [
     "SourceFacts",
     "SplitResult",
     "StageTimes",
+    "confirm_version",
     "load_split",
     "loader_memory",
     "make_plan",

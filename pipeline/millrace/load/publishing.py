@@ -8,6 +8,8 @@ from uuid import UUID
 
 from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
+from millrace.load.incremental_steps import confirm_version
+from millrace.load.loaded_files import added_files
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
@@ -43,8 +45,9 @@ def publish(
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
-    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is
-    not visible. There is one exception: the data was replaced while the version's row was written.
+    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. Raises ``LoadSupersededError`` if an
+    incremental load and a concurrent one have loaded the same file, and the other one stays. After such an error the
+    version is not visible. There is one exception: the data was replaced while the version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
@@ -78,12 +81,14 @@ def _publish(
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan.source, ordered, own)
+        files = added_files(plan, ordered)
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
     warnings = plan.source.warnings
-    if plan.mode == "append":
+    confirm_version(catalogue, catalogue_writer, version, plan.hex)
+    if plan.appends:
         version, not_merged = _merged(catalogue, catalogue_writer, version)
         warnings = (*not_merged, *warnings)
     # ``replica_loss_times`` lacks a node that was down before the load began. ``stats.degraded`` counts the writes that
