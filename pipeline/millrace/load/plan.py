@@ -16,7 +16,16 @@ from millrace.load.append import as_stored, check_append
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
-from millrace.sources import BadRowBudget, Contract, Source, SourceOptions, SourcePlan, open_split, plan_source
+from millrace.sources import (
+    BadRowBudget,
+    Contract,
+    RowRules,
+    Source,
+    SourceOptions,
+    SourcePlan,
+    open_split,
+    plan_source,
+)
 from millrace.store import Catalogue, VersionGraph
 
 MODES = ("replace", "append")
@@ -139,7 +148,8 @@ def make_plan(
         chunk_bytes=settings.load.chunk_bytes if options.chunk_bytes is None else options.chunk_bytes,
     )
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    source = plan_source(given, options.source, max_splits=1 if one_stream else None)
+    rules = RowRules(options.bad_rows)
+    source = plan_source(given, options.source, max_splits=1 if one_stream else None, rules=rules)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))
@@ -208,5 +218,6 @@ def _fingerprint(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, 
         "chunks": chunks.to_json(),
         "layout": layout.to_json(),
         "mode": mode,
+        "rules": source.rules.to_json(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from millrace.errors import UsageError
 from millrace.sources.options import SourceOptions
+from millrace.sources.row_rules import RowRules
 from millrace.sources.warnings import SourceWarning
 
 _PLAIN_FILE_LIST = 100
@@ -97,7 +98,7 @@ class SourcePlan:
     are in byte order of their relative paths, those of a list of paths in the order of that list. ``schema`` has the
     final names and order of the columns. Its types are those found when planning; columns of nulls and of integers
     may be widened while reading. ``single_file``: the source is one file by its own name or standard input, and not
-    a folder, pattern or list.
+    a folder, pattern or list. ``rules`` are the reactions to rows that do not fit.
     """
 
     uri: str
@@ -111,6 +112,7 @@ class SourcePlan:
     options: SourceOptions
     warnings: tuple[SourceWarning, ...] = ()
     single_file: bool = False
+    rules: RowRules = RowRules()
 
     @property
     def source_schema(self) -> pa.Schema:
@@ -137,6 +139,7 @@ class SourcePlan:
             "options": self.options.to_json(),
             "warnings": [asdict(warning) for warning in self.warnings],
             "single_file": self.single_file,
+            "rules": self.rules.to_json(),
         }
 
     @classmethod
@@ -158,6 +161,7 @@ class SourcePlan:
                 options=SourceOptions.from_json(fields["options"]),
                 warnings=tuple(SourceWarning(**warning) for warning in fields["warnings"]),
                 single_file=fields["single_file"],
+                rules=RowRules.from_json(fields["rules"]),
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
             raise UsageError(f"this is not the plan of a source: {error!r}") from error

@@ -10,12 +10,13 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import selected_columns, shared_schema
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules) -> SourcePlan:
     """Plan Arrow files and streams; their units are record batches."""
     units: list[Unit] = []
     schemas = []

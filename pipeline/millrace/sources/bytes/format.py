@@ -12,6 +12,7 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import read_fully
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
 
@@ -61,7 +62,7 @@ def _batch(rows: list[tuple[str, int, bytes]]) -> pa.RecordBatch:
     return pa.record_batch(list(zip(*rows, strict=True)), schema=BYTES_SCHEMA)
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules) -> SourcePlan:
     """Plan files of any kind; each unit but the last of a file is a multiple of ``piece_bytes``."""
     units: list[Unit] = []
     step = max(options.piece_bytes, options.split_bytes // options.piece_bytes * options.piece_bytes)

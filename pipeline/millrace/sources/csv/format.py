@@ -21,6 +21,7 @@ from millrace.sources.csv.typed_parser import TypedCsvParser
 from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import AUTO, SourceOptions
+from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Doubt, Format
 from millrace.sources.splits import plan_of_units
 from millrace.sources.table_columns import read_columns
@@ -66,7 +67,7 @@ def _read(data: bytes, *, columns: list[str] | None = None, **options: Any) -> p
     )
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules: RowRules) -> SourcePlan:
     """Plan CSV files, which must all have the same column names."""
     warnings: list[SourceWarning] = []
     if options.delimiter == AUTO:

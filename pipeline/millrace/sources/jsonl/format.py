@@ -19,6 +19,7 @@ from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.jsonl.width import refuse_width
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Format
 from millrace.sources.splits import plan_of_units
 from millrace.sources.table_columns import read_columns
@@ -31,7 +32,7 @@ from millrace.sources.types import given_types
 _OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules: RowRules) -> SourcePlan:
     """Plan JSON lines files."""
     given = given_types(options, None)
     check_types(given)

@@ -11,12 +11,13 @@ from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
 from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet
+from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import selected_columns, shared_schema
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules) -> SourcePlan:
     """Plan Parquet files; their units are row groups."""
     units: list[Unit] = []
     schemas = []

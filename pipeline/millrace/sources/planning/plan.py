@@ -13,41 +13,55 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.planning.option_checks import refuse_options, unused_option_warnings
 from millrace.sources.planning.partitions import partition_warnings
 from millrace.sources.planning.python_data import ArrowCopy
+from millrace.sources.row_rules import RowRules
 from millrace.sources.table_columns import renamed
 
 Source = str | Sequence[str] | ArrowCopy
 
 _DEFAULTS = SourceOptions()
+_NO_RULES = RowRules()
 
 
-def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_splits: int | None = None) -> SourcePlan:
+def plan_source(
+    source: Source,
+    options: SourceOptions = _DEFAULTS,
+    *,
+    max_splits: int | None = None,
+    rules: RowRules = _NO_RULES,
+) -> SourcePlan:
     """Plan a source: find its files, format and schema, and the parts in which it can be read.
 
     ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
-    standard input. It may be a list of these, without ``-``. A copy of Arrow data is also a source, with its name as
-    the address. ``max_splits`` overrides the option. With 1 the source is one split, and no boundaries are searched.
-    Reads at most ``infer_bytes`` to infer types, and an uncompressed CSV or JSON lines file once to find where its
-    splits begin. Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not
-    apply to it.
+    standard input. It may be a list of these, without ``-``. A copy of Arrow data is also a source, with its name
+    as the address. ``rules`` are the reactions to rows that do not fit. ``max_splits`` overrides the option. With 1
+    the source is one split, and no boundaries are searched. Reads at most ``infer_bytes`` to infer types, and an
+    uncompressed CSV or JSON lines file once to find where its splits begin. Raises a ``SourceError`` for a source
+    that cannot be loaded, ``UsageError`` for options that do not apply to it.
     """
     if max_splits is not None:
         options = replace(options, max_splits=max_splits)
     if isinstance(source, ArrowCopy):
-        return _plan_copy(source, options)
+        return _plan_copy(source, options, rules)
     uri = source[0] if not isinstance(source, str) and len(source) == 1 else source
     format_, listing, in_force = detect_format(uri, options)
     unused = unused_option_warnings(options, format_)
     if unused and format_.name == "bytes":
         raise UsageError(unused[0].message, hint="leave it out, or give --format csv")
     refuse_options(options, format_)
-    plan = format_.plan(short_list(uri), listing.files, in_force)
+    plan = format_.plan(short_list(uri), listing.files, in_force, rules)
     partitions = partition_warnings(listing.files, plan.schema.names) if plan.kind == "table" else []
     warnings = (*unused, *listing.warnings, *partitions, *plan.warnings)
-    return replace(plan, schema=renamed(options, plan.schema), warnings=warnings, single_file=listing.shape == "file")
+    return replace(
+        plan,
+        schema=renamed(options, plan.schema),
+        warnings=warnings,
+        single_file=listing.shape == "file",
+        rules=rules,
+    )
 
 
-def _plan_copy(copy: ArrowCopy, options: SourceOptions) -> SourcePlan:
+def _plan_copy(copy: ArrowCopy, options: SourceOptions, rules: RowRules) -> SourcePlan:
     if options.format not in (None, "arrow"):
         raise UsageError(f"{copy.name} is Arrow data, and cannot be read as {options.format}", hint="give no format")
-    plan = plan_source(copy.path, replace(options, format="arrow"))
+    plan = plan_source(copy.path, replace(options, format="arrow"), rules=rules)
     return replace(plan, uri=copy.name, warnings=(*copy.warnings, *plan.warnings))
