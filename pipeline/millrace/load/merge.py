@@ -12,13 +12,13 @@ from uuid import NAMESPACE_OID, uuid5
 import pyarrow as pa
 
 from millrace.errors import ChunkMissingError, SourceError, StoreError
-from millrace.load.append import check_kept
+from millrace.load.append import check_kept, common_schema
 from millrace.load.checks import check_attempts
+from millrace.load.evolution import common_layout, format_setting
 from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
 from millrace.load.version_row import CatalogueSteps
-from millrace.sources import merge_schemas
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -29,6 +29,7 @@ from millrace.store import (
     PageRef,
     Version,
     VersionGraph,
+    layout_setting,
 )
 
 _SIBLINGS_MAX = 256
@@ -96,6 +97,8 @@ class Merger(CatalogueSteps):
         )
         if replicas < 2:
             self.catalogue_writer.record_under_replicated(self.dataset, row.attempt_id, MetadataBucket.PAGES, 0)
+        layout = common_layout([sibling.layout for sibling in siblings])
+        formats = {name: number for one in siblings for name, number in format_setting(layout, one).items()}
         number, _, hexpart = row.version.partition("-")
         largest_chunk_bytes = max(sibling.largest_chunk_bytes for sibling in siblings)
         return Version(
@@ -110,7 +113,12 @@ class Merger(CatalogueSteps):
             run=row.run,
             code=max(sibling.code for sibling in siblings),
             source={"merged": labels},
-            settings={**siblings[0].settings, "largest_chunk_bytes": largest_chunk_bytes},
+            settings={
+                **siblings[0].settings,
+                "largest_chunk_bytes": largest_chunk_bytes,
+                "layout": layout_setting(layout),
+                **formats,
+            },
             committed_at=max(sibling.committed_at for sibling in siblings),
             schema_blob=schema_blob,
             pages_blob=pages_blob,
@@ -121,7 +129,8 @@ class Merger(CatalogueSteps):
         """Return the schema of all siblings; raise ``StoreError`` if their rows cannot be in one version."""
         labels = [sibling.label for sibling in siblings]
         try:
-            schema = merge_schemas([self.catalogue.pages.schema(sibling) for sibling in siblings])
+            schema = common_schema([self.catalogue.pages.schema(sibling) for sibling in siblings])
+            common_layout([sibling.layout for sibling in siblings])
             for sibling in siblings:
                 check_kept(self.catalogue, sibling, schema, sibling.reference)
             if siblings[0].kind == "bytes":

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
+from millrace.load.evolution import agreement_of, planned_layout
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
@@ -147,17 +148,19 @@ def make_plan(
         codec_level=settings.load.codec_level if options.codec_level is None else options.codec_level,
         chunk_bytes=settings.load.chunk_bytes if options.chunk_bytes is None else options.chunk_bytes,
     )
+    graph = VersionGraph(catalogue.all_versions(dataset))
+    latest = graph.latest
+    agreement = agreement_of(catalogue, latest, options.contract)
+    rules = RowRules(options.bad_rows) if agreement is None else agreement.rules(options.bad_rows)
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    rules = RowRules(options.bad_rows)
-    source = plan_source(given, options.source, max_splits=1 if one_stream else None, rules=rules)
+    source = plan_source(given, options.source, max_splits=1 if one_stream else None, rules=rules, agreement=agreement)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))
-    layout = TileLayout.for_schema(source.schema)
-    fingerprint = _fingerprint(source, chunks, layout, options.mode)
-    identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    graph = VersionGraph(catalogue.all_versions(dataset))
-    latest = graph.latest
+    layout = planned_layout(latest if options.mode == "append" else None, source)
+    fingerprints = _fingerprints(source, chunks, layout, options)
+    fingerprint = fingerprints.plan
+    identity = hashlib.sha256(f"{run}\0{fingerprints.load}".encode()).hexdigest()[:6]
     published, holder = graph.published(identity, run) or (None, None)
     if published is not None:
         check_same_content(source, published)
@@ -210,14 +213,37 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in source.schema], schema=source.schema)
 
 
-def _fingerprint(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, mode: str) -> str:
+class _Fingerprints(NamedTuple):
+    """The fingerprint of a load, which is that of the source alone, and that of its plan, with the layout of chunks.
+
+    A later attempt may find another latest version, and with it another agreement and another layout. It is the same
+    load, but cannot use the chunks of the earlier attempt.
+    """
+
+    load: str
+    plan: str
+
+
+def _fingerprints(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, options: LoadOptions) -> _Fingerprints:
     facts = {
         "source": source.facts(),
         "options": source.options.to_json(),
+        "mode": options.mode,
+        "budget": str(options.bad_rows),
+        "contract": options.contract and options.contract.to_json(),
+    }
+    own = TileLayout.for_schema(source.schema)
+    planned = {
         "schema": base64.b64encode(source.schema.serialize().to_pybytes()).decode(),
         "chunks": chunks.to_json(),
-        "layout": layout.to_json(),
-        "mode": mode,
-        "rules": source.rules.to_json(),
+        "layout": own.to_json(),
     }
+    if options.contract is None:
+        load = _digest({**facts, **planned})
+        return _Fingerprints(load, load if layout == own else _digest({"load": load, "layout": layout.to_json()}))
+    load = _digest({**facts, "chunks": replace(chunks, row_group_bytes=None).to_json()})
+    return _Fingerprints(load, _digest({"load": load, **planned, "layout": layout.to_json()}))
+
+
+def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

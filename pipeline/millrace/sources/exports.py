@@ -1,5 +1,6 @@
 """The names of this room that other rooms import."""
 
+from millrace.sources.agreement import Agreement
 from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
@@ -17,6 +18,7 @@ from millrace.sources.warnings import SourceWarning, distinct
 
 __all__ = [
     "Address",
+    "Agreement",
     "BYTES_SCHEMA",
     "Paths",
     "STANDARD_INPUT",

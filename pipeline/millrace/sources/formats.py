@@ -17,7 +17,7 @@ from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.options import FORMAT_NAMES
 from millrace.sources.parquet.format import PARQUET
 from millrace.sources.source_format import Format
-from millrace.sources.table_columns import renamed
+from millrace.sources.table_columns import renamed, with_planned_columns
 
 FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, CSV, BYTES)}
 """All formats by name, in the order in which they are detected."""
@@ -34,9 +34,12 @@ def read_parts(
     """
     if plan.uri == STANDARD_INPUT and not preview:
         standard_input().load()
-    names = plan.source_schema.names
+    schema = plan.source_schema
     for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content):
-        columns = batch if batch.schema.names == names else batch.select(names)
+        columns = batch
+        if batch.schema.names != schema.names:
+            lacks = plan.may_lack_columns
+            columns = with_planned_columns(batch, schema) if lacks else batch.select(schema.names)
         yield ReadBatch(_with_new_names(plan, columns), file, part_bytes)
 
 

@@ -33,24 +33,37 @@ def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> I
     """
     types = {field.name: field.type for field in plan.source_schema}
     given = frozenset(given_types(plan.options, None))
-    blocks = CsvBlocks(plan.files, plan.options, tuple(types), content.open_decompressed)
-    parser = TypedCsvParser(blocks.text, plan.options, types, given)
+    may_differ = plan.may_lack_columns
+    blocks = CsvBlocks(plan.files, plan.options, tuple(types), content.open_decompressed, may_differ=may_differ)
+    parser = TypedCsvParser(
+        blocks.text, plan.options, types, given, fixed=plan.fixed_columns, may_lack_columns=may_differ
+    )
     typed = TypedBlocks(parser, types, given)
     for block, batch in typed.batches(blocks.of_parts(parts)):
         yield ReadBatch(parser.with_nulls(batch), block.file, block.position - block.stream_start)
 
 
 class CsvBlocks:
-    """The blocks of CSV files that all have the columns ``names``; with no names any columns are accepted."""
+    """The blocks of CSV files that all have the columns ``names``; with no names any columns are accepted.
+
+    With ``may_differ`` files may have other columns, in any order.
+    """
 
     def __init__(
-        self, files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], opener: Opener
+        self,
+        files: tuple[SourceFile, ...],
+        options: SourceOptions,
+        names: tuple[str, ...],
+        opener: Opener,
+        *,
+        may_differ: bool = False,
     ) -> None:
         self.text = TextFiles(files, options, opener, options.delimiter or ",")
         self.warnings: tuple[SourceWarning, ...] = ()
         self._files = files
         self._options = options
         self._names = names
+        self._may_differ = may_differ
 
     def of_parts(self, parts: list[FilePart], block_bytes: int | None = None) -> Generator[Block, None, None]:
         """Yield blocks of records (without headers) with the names of their columns in the file's order."""
@@ -61,7 +74,7 @@ class CsvBlocks:
                     columns = self._header(number, cutter)
                     if not columns:
                         continue
-                elif len(self._files) == 1 and self._options.columns is None:
+                elif len(self._files) == 1 and self._options.columns is None and not self._may_differ:
                     columns = self._names
                 else:
                     columns = self.columns_of(number)
@@ -83,6 +96,8 @@ class CsvBlocks:
         cutter.put_back(header.row)
         if header.unnamed and not self.warnings:
             self.warnings = (unnamed_warning(header, name),)
+        if self._may_differ:
+            return header.names
         missing = sorted(set(self._names) - set(header.names))
         # With ``columns`` given, other columns are not read, so they may differ from file to file.
         extra = sorted(set(header.names) - set(self._names)) if self._options.columns is None else []

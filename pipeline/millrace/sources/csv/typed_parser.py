@@ -17,15 +17,28 @@ from millrace.sources.text.whole_numbers import changed_row, refusal
 
 
 class TypedCsvParser:
-    """The ``BlockParser`` of CSV; columns of the ``given`` names never widen."""
+    """The ``BlockParser`` of CSV; columns of the ``given`` and ``fixed`` names never widen.
+
+    With ``may_lack_columns`` a column that a file lacks is null.
+    """
 
     errors = (pa.ArrowInvalid,)
 
-    def __init__(self, text: TextFiles, options: SourceOptions, types: Types, given: frozenset[str]) -> None:
-        self.parser = CsvParser(options)
+    def __init__(
+        self,
+        text: TextFiles,
+        options: SourceOptions,
+        types: Types,
+        given: frozenset[str],
+        *,
+        fixed: frozenset[str] = frozenset(),
+        may_lack_columns: bool = False,
+    ) -> None:
+        self.parser = CsvParser(options, may_lack_columns=may_lack_columns)
         self.block_errors = BlockErrors(self.parser, text, options.delimiter or ",")
         self._text = text
         self._given = given
+        self._fixed = given | fixed
         self._columns = tuple(types)
         default_nulls = options.null_values is None
         self._planned_nulls = frozenset(n for n, kind in types.items() if default_nulls and pa.types.is_null(kind))
@@ -51,7 +64,7 @@ class TypedCsvParser:
         narrow = {
             name
             for name, kind in types.items()
-            if name not in self._given and (pa.types.is_null(kind) or pa.types.is_int64(kind))
+            if name not in self._fixed and (pa.types.is_null(kind) or pa.types.is_int64(kind))
         }
         try:
             inferred = self.parse(block, {name: kind for name, kind in types.items() if name not in narrow}).schema

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Final
 
 import pyarrow as pa
 
 from millrace.errors import SourceEmptyError
+from millrace.sources.agreement import Agreement
 from millrace.sources.io.streams import open_decompressed
 from millrace.sources.jsonl.arrays import JsonArray, json_array, json_refusal
 from millrace.sources.jsonl.block_errors import block_error
@@ -23,35 +25,59 @@ from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Format
 from millrace.sources.splits import plan_of_units
 from millrace.sources.table_columns import read_columns
+from millrace.sources.text.agreed_types import agreed_types, planned_schema
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.sample import first_blocks, text_units
 from millrace.sources.text.typed_blocks import Types, parse_in_order
 from millrace.sources.types import given_types
+from millrace.sources.warnings import SourceWarning
 
 _OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules: RowRules) -> SourcePlan:
+def _plan(
+    uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules: RowRules, agreement: Agreement | None
+) -> SourcePlan:
     """Plan JSON lines files."""
     given = given_types(options, None)
     check_types(given)
-    text, parser = TextFiles(files, options, open_decompressed, None), TypedLineParser(options, given)
-    sample = first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
-    types = _infer_types(sample, parser, text)
-    if types or parser.left_out:
-        types = {name: types[name] for name in read_columns(options, {**types, **parser.left_out}, uri)}
-    if not types:
+    if agreement is not None:
+        given = agreement.given(given)
+    text = TextFiles(files, options, open_decompressed, None)
+
+    def sample() -> Iterator[Block]:
+        return first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
+
+    def parse(block: Block, types: Types) -> pa.RecordBatch:
+        return TypedLineParser(None, types).parse(block.data, types, "ignore")
+
+    agreed = agreed_types(agreement, given, sample, parse, ERRORS)
+    check_types(agreed)
+    parser = TypedLineParser(options.columns, {**agreed, **given})
+    types = _infer_types(sample(), parser, text)
+    appeared = [*types, *parser.left_out]
+    types |= {name: kind for name, kind in parser.given.items() if name not in types}
+    if not types and not parser.left_out:
         raise SourceEmptyError(f"{uri} is empty", hint="JSON lines need at least one object with a name in it")
-    schema = pa.schema(list(types.items()))
-    return plan_of_units("jsonl", uri, files, options, schema, text_units(files, options, None), "bytes")
+    names = read_columns(options, {**types, **parser.left_out}, uri)
+    warnings: tuple[SourceWarning, ...] = ()
+    missing: tuple[str, ...] = ()
+    if agreement is not None:
+        missing = agreement.missing(appeared)
+        warnings = agreement.warnings([(f"the beginning of {uri}", appeared)], options.columns)
+        names = agreement.planned_columns(names, uri)
+        types |= {name: pa.null() for name in names if name not in types}
+    schema = planned_schema(agreement, {name: types[name] for name in names}, missing, uri)
+    plan = plan_of_units("jsonl", uri, files, options, schema, text_units(files, options, None), "bytes")
+    return replace(plan, warnings=warnings)
 
 
 def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles) -> Types:
     """Return the types that fit all of ``blocks``, with the columns in order of appearance.
 
-    These are the types that ``pyarrow.json.read_json`` infers for a whole file. Given
-    columns that do not appear come last. Raises the error of ``block_error`` for a block that does not fit.
+    These are the types that ``pyarrow.json.read_json`` infers for a whole file. Raises the error of ``block_error`` for
+    a block that does not fit.
     """
     types: Types = {}
     rows = data_bytes = 0
@@ -63,7 +89,7 @@ def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFil
                 raise block_error(block, types, parser, text, grow=True)
             types, rows, data_bytes = wider, rows + parsed[1], data_bytes + len(block.data)
             refuse_width(types, rows, data_bytes, text.files[block.file])
-    return {**types, **{name: kind for name, kind in parser.given.items() if name not in types}}
+    return types
 
 
 def _detect(file: SourceFile, beginning: Beginning, options: SourceOptions) -> DetectedFormat | None:

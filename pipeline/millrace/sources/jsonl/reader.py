@@ -5,7 +5,7 @@ Types are widened where that is allowed. An error names the file, line and colum
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from millrace.sources.jsonl.parser import lines_of
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.jsonl.width import leaf_count, narrow_pieces
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
+from millrace.sources.row_rules import Reaction
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.records import record_starts
@@ -31,10 +32,31 @@ def read_jsonl(plan: SourcePlan, parts: list[FilePart], content: ReadContent) ->
     types = {field.name: field.type for field in plan.source_schema}
     given = given_types(plan.options, None)
     text = TextFiles(plan.files, plan.options, content.open_decompressed, None)
-    parser = _BlockParser(TypedLineParser(plan.options, given), text)
+    agreed = _agreed_types(plan, types)
+    lines = TypedLineParser(_only_columns(plan), {**agreed, **given})
+    parser = _BlockParser(lines, text, given)
     blocks = narrow_blocks(blocks_of_lines(text, parts), sum(map(leaf_count, types.values())))
     for block, batch in TypedBlocks(parser, types, given).batches(blocks):
         yield ReadBatch(batch, block.file, block.position - block.stream_start)
+
+
+def _agreed_types(plan: SourcePlan, types: Types) -> Types:
+    """Return the types of the agreed columns that do not widen while rows are read."""
+    agreed = {name: types[name] for name in plan.source_schema.names[: plan.agreed]}
+    if not plan.rules.widens:
+        return agreed
+    return {name: kind for name, kind in agreed.items() if not _may_widen(kind)}
+
+
+def _may_widen(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(kind) or pa.types.is_int64(kind) or pa.types.is_nested(kind))
+
+
+def _only_columns(plan: SourcePlan) -> tuple[str, ...] | None:
+    """Return the columns to be read if other ones are ignored, else None."""
+    if plan.rules.columns is Reaction.DISCARD_VALUE:
+        return tuple(plan.source_schema.names)
+    return plan.options.columns
 
 
 def blocks_of_lines(
@@ -57,9 +79,10 @@ class _BlockParser:
 
     errors = ERRORS
 
-    def __init__(self, parser: TypedLineParser, text: TextFiles) -> None:
+    def __init__(self, parser: TypedLineParser, text: TextFiles, given: Container[str]) -> None:
         self._parser = parser
         self._text = text
+        self._given = given
 
     def parse(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block, or raise one of ``ERRORS`` for a value that ``parse_wider`` may still read."""
@@ -82,7 +105,7 @@ class _BlockParser:
         """
         column, starts = str(path[0]), record_starts(block.data, None).tolist()
         lines = list(lines_of(block.data, starts))
-        change = changed_line(lines, path, values.type, given=column in self._parser.given)
+        change = changed_line(lines, path, values.type, given=column in self._given)
         if change is None:
             return None
         row, number = change
