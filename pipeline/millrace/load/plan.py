@@ -18,6 +18,7 @@ from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import (
+    NO_BAD_ROWS,
     BadRowBudget,
     Contract,
     RowRules,
@@ -51,7 +52,7 @@ class LoadOptions:
     codec: str | None = None
     codec_level: int | None = None
     chunk_bytes: int | None = None
-    bad_rows: BadRowBudget = BadRowBudget(rows=0)
+    bad_rows: BadRowBudget = NO_BAD_ROWS
     contract: Contract | None = None
     on_change: str = "refuse"
     skip_unchanged: bool = False

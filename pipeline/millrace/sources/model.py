@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from millrace.errors import UsageError
 from millrace.sources.options import SourceOptions
-from millrace.sources.row_rules import RowRules
+from millrace.sources.row_rules import NO_RULES, RowRules
 from millrace.sources.warnings import SourceWarning
 
 _PLAIN_FILE_LIST = 100
@@ -113,7 +113,7 @@ class SourcePlan:
     options: SourceOptions
     warnings: tuple[SourceWarning, ...] = ()
     single_file: bool = False
-    rules: RowRules = RowRules()
+    rules: RowRules = NO_RULES
     agreed: int = 0
 
     @property

@@ -87,6 +87,10 @@ class BadRowBudget:
         return bad_rows * 100 <= (self.percent or 0) * all_rows
 
 
+NO_BAD_ROWS: Final = BadRowBudget(rows=0)
+"""The budget of a load that its first bad row refuses."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowRules:
     """The reactions of a load to rows that break their format, their types or the contract.
@@ -96,7 +100,7 @@ class RowRules:
     ``DISCARD_VALUE`` makes the value null. Everything that is dropped is set aside.
     """
 
-    budget: BadRowBudget = BadRowBudget(rows=0)
+    budget: BadRowBudget = NO_BAD_ROWS
     types: Reaction | None = None
     columns: Reaction | None = None
 
@@ -124,6 +128,10 @@ class RowRules:
             None if types is None else Reaction(types),
             None if columns is None else Reaction(columns),
         )
+
+
+NO_RULES: Final = RowRules()
+"""The rules of a load without a budget and without a contract."""
 
 
 class RejectKind(StrEnum):

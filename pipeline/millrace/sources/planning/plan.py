@@ -14,13 +14,12 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.planning.option_checks import refuse_options, unused_option_warnings
 from millrace.sources.planning.partitions import partition_warnings
 from millrace.sources.planning.python_data import ArrowCopy
-from millrace.sources.row_rules import RowRules
+from millrace.sources.row_rules import NO_RULES, RowRules
 from millrace.sources.table_columns import renamed
 
 Source = str | Sequence[str] | ArrowCopy
 
 _DEFAULTS = SourceOptions()
-_NO_RULES = RowRules()
 
 
 def plan_source(
@@ -28,7 +27,7 @@ def plan_source(
     options: SourceOptions = _DEFAULTS,
     *,
     max_splits: int | None = None,
-    rules: RowRules = _NO_RULES,
+    rules: RowRules = NO_RULES,
     agreement: Agreement | None = None,
 ) -> SourcePlan:
     """Plan a source: find its files, format and schema, and the parts in which it can be read.
