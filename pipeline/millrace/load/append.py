@@ -36,7 +36,7 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def _fit(have: pa.Schema, source: SourcePlan) -> bool:
-    """Return whether the source has the columns of the dataset; with a contract it may have more or fewer at the end."""
+    """Return whether the source has the dataset's columns; with a contract it may have more or fewer at the end."""
     common = min(len(have), len(source.schema)) if source.may_lack_columns else None
     return bool(have.names[:common] == source.schema.names[:common])
 
@@ -70,7 +70,9 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
 def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
     """Raise ``SourceTypeError`` unless the source has the dataset's columns, with types that both can share.
 
-    A source with a contract may have more or fewer columns at the end. No stored value may change. Raises ``SourceFormatError`` for a path that a dataset of files holds already.
+    A source with a contract may have more or fewer columns at the end.
+
+    No stored value may change. Raises ``SourceFormatError`` for a path that a dataset of files holds already.
     """
     version = catalogue.resolve(dataset, selector_of(parent))
     have = catalogue.pages.schema(version)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from millrace.chunks import TileLayout
-from millrace.errors import SourceTypeError
+from millrace.errors import ChunkError, SourceTypeError, StoreError
 from millrace.load.append import selector_of
 from millrace.sources import Agreement, Contract, SourcePlan
 from millrace.store import Catalogue, Version
@@ -68,3 +68,14 @@ def schema_changes(before: pa.Schema, after: pa.Schema) -> tuple[str, ...]:
     if not changes and before.names != after.names:
         changes.append("the columns have another order")
     return tuple(changes)
+
+
+def changes_since(catalogue: Catalogue, parent: str | None, version: Version) -> tuple[str, ...]:
+    """Return the differences from the schema of the version's parent; none if one of them cannot be read."""
+    if parent is None:
+        return ()
+    try:
+        old, new = (catalogue.resolve(version.dataset, selector_of(label)) for label in (parent, version.label))
+        return schema_changes(catalogue.pages.schema(old), catalogue.pages.schema(new))
+    except (ChunkError, StoreError):
+        return ()

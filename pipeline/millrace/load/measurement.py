@@ -48,4 +48,5 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
         warnings=distinct(plan.source.warnings),
         columns=reported_columns(schema),
         columns_total=len(schema),
+        schema_changes=plan.schema_changes,
     )

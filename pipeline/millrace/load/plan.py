@@ -13,7 +13,7 @@ import pyarrow as pa
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
-from millrace.load.evolution import agreement_of, planned_layout
+from millrace.load.evolution import agreement_of, planned_layout, schema_changes
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
@@ -81,6 +81,8 @@ class LoadPlan:
     layout: TileLayout
     published: bool = False
     holder: str = ""
+    schema_changes: tuple[str, ...] = ()
+    """Differences from the agreement of a contract to the planned schema, one sentence each."""
 
     @property
     def label(self) -> str:
@@ -107,6 +109,7 @@ class LoadPlan:
             "layout": self.layout.to_json(),
             "published": self.published,
             "holder": self.holder,
+            "schema_changes": list(self.schema_changes),
         }
 
     @classmethod
@@ -118,6 +121,7 @@ class LoadPlan:
                 "source": SourcePlan.from_json(value["source"]),
                 "chunks": ChunkSettings.from_json(value["chunks"]),
                 "layout": TileLayout.from_json(value["layout"]),
+                "schema_changes": tuple(value["schema_changes"]),
             }
         )
 
@@ -187,6 +191,7 @@ def make_plan(
         layout=layout,
         published=published is not None,
         holder="" if holder is None else holder.label,
+        schema_changes=schema_changes(agreement.schema, source.schema) if agreement and agreement.schema.names else (),
     )
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
+from millrace.load.evolution import changes_since
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
@@ -84,6 +85,7 @@ def publish(
         splits=len(ordered),
         source=plan.source.uri,
         warnings=distinct(warnings),
+        schema_changes=changes_since(catalogue, plan.parent, version),
     )
 
 

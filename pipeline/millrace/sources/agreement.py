@@ -178,10 +178,10 @@ class Agreement:
     def _missing(self, name: str, files: Sequence[str]) -> SourceWarning:
         others = f" and {len(files) - 1:,} other files" if len(files) > 1 else ""
         message = f"{files[0]}{others} without column {name!r}, which {self.reference} has: it is null there"
-        return SourceWarning("missing_column", message, column=name, file=files[0])
+        return SourceWarning("missing_column", message, column=name)
 
     def _left_out(self, name: str, file: str) -> SourceWarning:
         drops = self.columns is Reaction.DISCARD_ROW
         effect = "rows with a value in it are dropped" if drops else "it is left out"
         message = f"{file} has column {name!r}, which {self.reference} does not have: by the contract {effect}"
-        return SourceWarning("new_column", message, column=name, file=file)
+        return SourceWarning("new_column", message, column=name)

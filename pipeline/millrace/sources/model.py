@@ -98,8 +98,8 @@ class SourcePlan:
     are in byte order of their relative paths, those of a list of paths in the order of that list. ``schema`` has the
     final names and order of the columns. Its types are those found when planning; columns of nulls and of integers
     may be widened while reading. ``single_file``: the source is one file by its own name or standard input, and not
-    a folder, pattern or list. ``rules`` are the reactions to rows that do not fit. With a contract, the first ``agreed``
-    columns are those of the latest version.
+    a folder, pattern or list. ``rules`` are the reactions to rows that do not fit. With a contract, the first
+    ``agreed`` columns are those of the latest version.
     """
 
     uri: str

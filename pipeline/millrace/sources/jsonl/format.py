@@ -65,7 +65,7 @@ def _plan(
     missing: tuple[str, ...] = ()
     if agreement is not None:
         missing = agreement.missing(appeared)
-        warnings = agreement.warnings([(f"the beginning of {uri}", appeared)], options.columns)
+        warnings = agreement.warnings([(f"{uri} (its beginning)", appeared)], options.columns)
         names = agreement.planned_columns(names, uri)
         types |= {name: pa.null() for name in names if name not in types}
     schema = planned_schema(agreement, {name: types[name] for name in names}, missing, uri)
