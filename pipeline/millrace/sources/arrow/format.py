@@ -10,6 +10,7 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
@@ -35,7 +36,7 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: Ro
     return plan_of_units("arrow", uri, files, options, shared_schema(files, schemas), units, "batch")
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
     limit = plan.options.max_unit_bytes
     for number, start, stop in parts:
         for batch, part_bytes in read_arrow(plan.files[number], content.open_decompressed, limit, start, stop):

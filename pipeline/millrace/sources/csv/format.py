@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -10,11 +10,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from millrace.errors import SourceEmptyError
+from millrace.errors import SourceEmptyError, SourceFormatError, SourceTypeError
 from millrace.sources.csv.delimiter import detect_delimiter
 from millrace.sources.csv.inference import infer_types
+from millrace.sources.csv.misfits import CsvRecordParser
 from millrace.sources.csv.option_types import types_by_options
-from millrace.sources.csv.parser import check_types
+from millrace.sources.csv.parser import CsvParser, check_types
 from millrace.sources.csv.reader import CsvBlocks, read_csv
 from millrace.sources.csv.surprises import LeadingZeros, odd_values, undivided_header
 from millrace.sources.csv.typed_parser import TypedCsvParser
@@ -75,7 +76,7 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules
         options, warnings = replace(options, delimiter=delimiter), [warning]
     names, given, unnamed = _columns(uri, files, options)
     check_types(given)
-    types, surprises = _types(files, options, names, given)
+    types, surprises = _types(files, options, names, given, rules)
     warnings += [*unnamed, *surprises, *undivided_header(options, types, files[0].name)]
     schema = pa.schema([(name, types[name]) for name in names])
     plan = plan_of_units("csv", uri, files, options, schema, text_units(files, options, options.delimiter), "bytes")
@@ -103,15 +104,40 @@ def _columns(
 
 
 def _types(
-    files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], given: dict[str, pa.DataType]
+    files: tuple[SourceFile, ...],
+    options: SourceOptions,
+    names: tuple[str, ...],
+    given: dict[str, pa.DataType],
+    rules: RowRules,
 ) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
-    """Return the type of each column, and warnings about values in the first blocks."""
+    """Return the type of each column, and warnings about values in the first blocks.
+
+    Records that the rules set aside have no influence, if they cannot be divided into the columns or do not fit a given
+    type.
+    """
+    try:
+        return _inferred(files, options, names, given, lambda block: block)
+    except (SourceFormatError, SourceTypeError):
+        if not rules.sets_aside:
+            raise
+    parser = CsvRecordParser(CsvParser(options), options, names, given, given)
+    return _inferred(files, options, names, given, parser.without_misfits)
+
+
+def _inferred(
+    files: tuple[SourceFile, ...],
+    options: SourceOptions,
+    names: tuple[str, ...],
+    given: dict[str, pa.DataType],
+    prepared: Callable[[Block], Block],
+) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
+    """Return the result of ``_types`` for the first blocks, each as ``prepared`` returns it."""
     blocks = CsvBlocks(files, options, names, open_decompressed)
     typed = TypedCsvParser(blocks.text, options, dict.fromkeys(names, pa.null()), frozenset(given))
     parser, errors = typed.parser, typed.block_errors
 
     def sample() -> Iterator[Block]:
-        return first_blocks(files, options, blocks.of_parts, options.delimiter or ",")
+        return map(prepared, first_blocks(files, options, blocks.of_parts, options.delimiter or ","))
 
     free = [name for name in names if name not in given]
     by_options, warnings = types_by_options(sample(), parser, errors, free, options)

@@ -13,6 +13,7 @@ from millrace.errors import SourceEmptyError
 from millrace.sources.io.streams import open_decompressed
 from millrace.sources.jsonl.arrays import JsonArray, json_array, json_refusal
 from millrace.sources.jsonl.block_errors import block_error
+from millrace.sources.jsonl.misfits import LineRecordParser
 from millrace.sources.jsonl.parser import check_types
 from millrace.sources.jsonl.reader import blocks_of_lines, narrow_blocks, read_jsonl
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
@@ -25,8 +26,9 @@ from millrace.sources.splits import plan_of_units
 from millrace.sources.table_columns import read_columns
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
+from millrace.sources.text.row_separator import Types
 from millrace.sources.text.sample import first_blocks, text_units
-from millrace.sources.text.typed_blocks import Types, parse_in_order
+from millrace.sources.text.typed_blocks import parse_in_order
 from millrace.sources.types import given_types
 
 _OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
@@ -38,7 +40,7 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules
     check_types(given)
     text, parser = TextFiles(files, options, open_decompressed, None), TypedLineParser(options, given)
     sample = first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
-    types = _infer_types(sample, parser, text)
+    types = _infer_types(sample, parser, text, rules)
     if types or parser.left_out:
         types = {name: types[name] for name in read_columns(options, {**types, **parser.left_out}, uri)}
     if not types:
@@ -47,11 +49,12 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules
     return plan_of_units("jsonl", uri, files, options, schema, text_units(files, options, None), "bytes")
 
 
-def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles) -> Types:
+def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles, rules: RowRules) -> Types:
     """Return the types that fit all of ``blocks``, with the columns in order of appearance.
 
     These are the types that ``pyarrow.json.read_json`` infers for a whole file. Given
-    columns that do not appear come last. Raises the error of ``block_error`` for a block that does not fit.
+    columns that do not appear come last. Raises the error of ``block_error`` for a block that does not fit, unless the
+    rules set bad lines aside; these have no influence on the types.
     """
     types: Types = {}
     rows = data_bytes = 0
@@ -59,9 +62,14 @@ def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFil
     with closing(parsed_blocks):
         for block, parsed in parsed_blocks:
             wider = None if parsed is None else parser.widen(types, parsed[0], grow=True)
-            if parsed is None or wider is None:
+            if (parsed is None or wider is None) and not rules.sets_aside:
                 raise block_error(block, types, parser, text, grow=True)
-            types, rows, data_bytes = wider, rows + parsed[1], data_bytes + len(block.data)
+            if parsed is None or wider is None:
+                records, misfits, types = LineRecordParser(parser, widens=True, grow=True).misfits(block, types, ())
+                block_rows = len(records) - len(misfits)
+            else:
+                types, block_rows = wider, parsed[1]
+            rows, data_bytes = rows + block_rows, data_bytes + len(block.data)
             refuse_width(types, rows, data_bytes, text.files[block.file])
     return {**types, **{name: kind for name, kind in parser.given.items() if name not in types}}
 
