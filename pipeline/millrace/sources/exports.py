@@ -12,6 +12,7 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.planning.plan import Source, plan_source
 from millrace.sources.planning.source_arguments import Paths, SourceLike, as_paths, as_source
 from millrace.sources.read import SplitReader, open_source, open_split
+from millrace.sources.reject_log import REJECT_SCHEMA, REJECTS_BYTES_MAX, RejectLog, over_budget
 from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
 from millrace.sources.types import merge_schemas, parse_column_type, parse_type
 from millrace.sources.warnings import SourceWarning, distinct
@@ -21,6 +22,9 @@ __all__ = [
     "Agreement",
     "BYTES_SCHEMA",
     "Paths",
+    "REJECTS_BYTES_MAX",
+    "REJECT_SCHEMA",
+    "RejectLog",
     "STANDARD_INPUT",
     "Source",
     "SourceChecksum",
@@ -41,6 +45,7 @@ __all__ = [
     "merge_schemas",
     "open_source",
     "open_split",
+    "over_budget",
     "parse_column_type",
     "parse_type",
     "plan_source",

@@ -16,6 +16,7 @@ from millrace.sources.jsonl.format import JSONL
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.options import FORMAT_NAMES
 from millrace.sources.parquet.format import PARQUET
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.source_format import Format
 from millrace.sources.table_columns import renamed, with_planned_columns
 
@@ -25,17 +26,17 @@ FORMAT_NAMES.update(FORMATS)
 
 
 def read_parts(
-    plan: SourcePlan, parts: list[FilePart], content: ReadContent, *, preview: bool = False
+    plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects: RejectLog, *, preview: bool = False
 ) -> Iterator[ReadBatch]:
     """Yield all batches of the given parts in order, with the columns in the plan's order and their new names.
 
-    ``content`` records the content of the bytes that are read. With ``preview`` standard input is kept for the load
-    that follows.
+    ``content`` records the content of the bytes that are read, and ``rejects`` the rows that are set aside. With
+    ``preview`` standard input is kept for the load that follows.
     """
     if plan.uri == STANDARD_INPUT and not preview:
         standard_input().load()
     schema = plan.source_schema
-    for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content):
+    for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content, rejects):
         columns = batch
         if batch.schema.names != schema.names:
             lacks = plan.may_lack_columns

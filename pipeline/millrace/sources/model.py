@@ -78,7 +78,7 @@ class Split:
     ``start`` and ``stop`` count bytes (CSV, JSON lines, bytes), row groups (Parquet) or record batches (Arrow).
     ``stop`` is exclusive; -1 means the end, which is not known before a compressed file is read.
     ``bytes`` is the number of source bytes it covers, for progress. ``rows`` is None where it is not known before
-    reading.
+    reading. ``line`` is the number of the line at ``start``, and 0 where it is not known.
     """
 
     index: int
@@ -88,6 +88,7 @@ class Split:
     stop: int
     bytes: int
     rows: int | None = None
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)

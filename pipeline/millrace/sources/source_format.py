@@ -12,6 +12,7 @@ from millrace.sources.agreement import Agreement
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
 
 TABLE_OPTIONS: Final = frozenset({"columns", "rename"})
@@ -69,7 +70,7 @@ class Format:
     name: str
     label: str
     plan: Callable[[str, tuple[SourceFile, ...], SourceOptions, RowRules, Agreement | None], SourcePlan]
-    read: Callable[[SourcePlan, list[FilePart], ReadContent], Iterator[ReadBatch]]
+    read: Callable[[SourcePlan, list[FilePart], ReadContent, RejectLog], Iterator[ReadBatch]]
     options: frozenset[str] = frozenset()
     deciding_options: frozenset[str] = frozenset()
     endings: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
@@ -40,7 +41,7 @@ def _plan(
     return replace(plan_of_units("arrow", uri, files, options, schema, units, "batch"), warnings=warnings)
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
     limit = plan.options.max_unit_bytes
     for number, start, stop in parts:
         for batch, part_bytes in read_arrow(plan.files[number], content.open_decompressed, limit, start, stop):

@@ -13,6 +13,7 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import read_fully
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
@@ -33,7 +34,7 @@ _BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 10_000
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
     """Yield the pieces of these parts in batches of at most about 4 MB, in the order of the files."""
     rows: list[tuple[str, int, bytes]] = []
     rows_bytes, number, start, offset = 0, 0, 0, 0

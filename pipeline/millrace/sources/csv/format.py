@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -10,12 +10,13 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from millrace.errors import SourceEmptyError
+from millrace.errors import SourceEmptyError, SourceFormatError, SourceTypeError
 from millrace.sources.agreement import Agreement
 from millrace.sources.csv.delimiter import detect_delimiter
 from millrace.sources.csv.inference import infer_types
+from millrace.sources.csv.misfits import CsvRecordParser
 from millrace.sources.csv.option_types import types_by_options
-from millrace.sources.csv.parser import check_types
+from millrace.sources.csv.parser import CsvParser, check_types
 from millrace.sources.csv.reader import CsvBlocks, read_csv
 from millrace.sources.csv.surprises import LeadingZeros, odd_values, undivided_header
 from millrace.sources.csv.typed_parser import TypedCsvParser
@@ -28,6 +29,7 @@ from millrace.sources.splits import plan_of_units
 from millrace.sources.table_columns import read_columns
 from millrace.sources.text.agreed_types import agreed_types, planned_schema
 from millrace.sources.text.blocks import Block
+from millrace.sources.text.row_separator import Types
 from millrace.sources.text.sample import first_blocks, text_units
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning, distinct
@@ -79,7 +81,7 @@ def _plan(
         options, warnings = replace(options, delimiter=delimiter), [warning]
     names, given, header_warnings, missing = _columns(uri, files, options, agreement)
     check_types(given)
-    types, surprises = _types(files, options, names, given, agreement)
+    types, surprises = _types(files, options, names, given, rules, agreement)
     warnings += [*header_warnings, *surprises, *undivided_header(options, types, files[0].name)]
     schema = planned_schema(agreement, {name: types[name] for name in names}, missing, uri)
     plan = plan_of_units("csv", uri, files, options, schema, text_units(files, options, options.delimiter), "bytes")
@@ -125,23 +127,54 @@ def _types(
     options: SourceOptions,
     names: tuple[str, ...],
     given: dict[str, pa.DataType],
+    rules: RowRules,
     agreement: Agreement | None,
 ) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
-    """Return the type of each column, and warnings about values in the first blocks."""
+    """Return the type of each column, and warnings about values in the first blocks.
+
+    Records that the rules set aside have no influence, if they cannot be divided into the columns or do not fit a given
+    type.
+    """
     may_differ = agreement is not None
+    parser = CsvParser(options, may_lack_columns=may_differ)
+    blocks = CsvBlocks(files, options, names, open_decompressed, may_differ=may_differ)
+
+    def sample() -> Iterator[Block]:
+        return first_blocks(files, options, blocks.of_parts, options.delimiter or ",")
+
+    def parse(block: Block, types: Types) -> pa.RecordBatch:
+        return parser.parse(block, types, list(types))
+
+    agreed = agreed_types(agreement, given, sample, parse, TypedCsvParser.errors)
+    check_types(agreed)
+    given = {**agreed, **given}
+    try:
+        return _inferred(files, options, names, given, lambda block: block, may_differ=may_differ)
+    except (SourceFormatError, SourceTypeError):
+        if not rules.sets_aside:
+            raise
+    records = CsvRecordParser(parser, options, names, given, given)
+    return _inferred(files, options, names, given, records.without_misfits, may_differ=may_differ)
+
+
+def _inferred(
+    files: tuple[SourceFile, ...],
+    options: SourceOptions,
+    names: tuple[str, ...],
+    given: dict[str, pa.DataType],
+    prepared: Callable[[Block], Block],
+    *,
+    may_differ: bool,
+) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
+    """Return the result of ``_types`` for the first blocks, each as ``prepared`` returns it."""
     blocks = CsvBlocks(files, options, names, open_decompressed, may_differ=may_differ)
     nulls = dict.fromkeys(names, pa.null())
     typed = TypedCsvParser(blocks.text, options, nulls, frozenset(given), may_lack_columns=may_differ)
     parser, errors = typed.parser, typed.block_errors
 
     def sample() -> Iterator[Block]:
-        return first_blocks(files, options, blocks.of_parts, options.delimiter or ",")
+        return map(prepared, first_blocks(files, options, blocks.of_parts, options.delimiter or ","))
 
-    agreed = agreed_types(
-        agreement, given, sample, lambda block, types: parser.parse(block, types, list(types)), typed.errors
-    )
-    check_types(agreed)
-    given = {**agreed, **given}
     free = [name for name in names if name not in given]
     by_options, warnings = types_by_options(sample(), parser, errors, free, options)
     zeros = LeadingZeros(options.delimiter or ",", files)

@@ -11,13 +11,16 @@ from dataclasses import replace
 
 from millrace.errors import SourceFormatError
 from millrace.sources.csv.header import read_header, unnamed_warning
+from millrace.sources.csv.misfits import CsvRecordParser
 from millrace.sources.csv.typed_parser import TypedCsvParser
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import Opener
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.text.blocks import Block, RecordCutter
 from millrace.sources.text.decoding import TextFiles
+from millrace.sources.text.row_separator import RowSeparator
 from millrace.sources.text.typed_blocks import TypedBlocks
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning
@@ -26,19 +29,25 @@ _HEADER_BYTES = 65_536
 _LISTED_COLUMNS = 5
 
 
-def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects: RejectLog) -> Iterator[ReadBatch]:
     """Yield batches of these parts of a plan, front to back.
 
-    The types begin as those of the plan and only ever widen; those that the user gave never do.
+    The types begin as those of the plan and only ever widen; those that the user gave never do, and with a contract
+    that freezes or discards none does. Rows that do not fit are added to ``rejects`` if the plan's rules say so.
     """
     types = {field.name: field.type for field in plan.source_schema}
-    given = frozenset(given_types(plan.options, None))
+    types_given = given_types(plan.options, None)
+    given = frozenset(types_given)
     may_differ = plan.may_lack_columns
     blocks = CsvBlocks(plan.files, plan.options, tuple(types), content.open_decompressed, may_differ=may_differ)
-    parser = TypedCsvParser(
-        blocks.text, plan.options, types, given, fixed=plan.fixed_columns, may_lack_columns=may_differ
-    )
-    typed = TypedBlocks(parser, types, given)
+    blocks.text.add_lines(plan.splits)
+    final = given | plan.fixed_columns
+    parser = TypedCsvParser(blocks.text, plan.options, types, given, final, may_lack_columns=may_differ)
+    separator = None
+    if plan.rules.sets_aside:
+        records = CsvRecordParser(parser.parser, plan.options, tuple(types), types_given, final)
+        separator = RowSeparator(records, blocks.text, rejects)
+    typed = TypedBlocks(parser, types, given, separator)
     for block, batch in typed.batches(blocks.of_parts(parts)):
         yield ReadBatch(parser.with_nulls(batch), block.file, block.position - block.stream_start)
 

@@ -15,6 +15,7 @@ from millrace.sources.agreement import Agreement
 from millrace.sources.io.streams import open_decompressed
 from millrace.sources.jsonl.arrays import JsonArray, json_array, json_refusal
 from millrace.sources.jsonl.block_errors import block_error
+from millrace.sources.jsonl.misfits import LineRecordParser
 from millrace.sources.jsonl.parser import check_types
 from millrace.sources.jsonl.reader import blocks_of_lines, narrow_blocks, read_jsonl
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
@@ -28,8 +29,9 @@ from millrace.sources.table_columns import read_columns
 from millrace.sources.text.agreed_types import agreed_types, planned_schema
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
+from millrace.sources.text.row_separator import Types
 from millrace.sources.text.sample import first_blocks, text_units
-from millrace.sources.text.typed_blocks import Types, parse_in_order
+from millrace.sources.text.typed_blocks import parse_in_order
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning
 
@@ -50,12 +52,12 @@ def _plan(
         return first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
 
     def parse(block: Block, types: Types) -> pa.RecordBatch:
-        return TypedLineParser(None, types).parse(block.data, types, "ignore")
+        return TypedLineParser(None, types).parse(block.data, types, "ignore" if types else "infer")
 
     agreed = agreed_types(agreement, given, sample, parse, ERRORS)
     check_types(agreed)
     parser = TypedLineParser(options.columns, {**agreed, **given})
-    types = _infer_types(sample(), parser, text)
+    types = _infer_types(sample(), parser, text, rules)
     appeared = [*types, *parser.left_out]
     types |= {name: kind for name, kind in parser.given.items() if name not in types}
     if not types and not parser.left_out:
@@ -73,11 +75,11 @@ def _plan(
     return replace(plan, warnings=warnings)
 
 
-def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles) -> Types:
+def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles, rules: RowRules) -> Types:
     """Return the types that fit all of ``blocks``, with the columns in order of appearance.
 
     These are the types that ``pyarrow.json.read_json`` infers for a whole file. Raises the error of ``block_error`` for
-    a block that does not fit.
+    a block that does not fit, unless the rules set bad lines aside; these have no influence on the types.
     """
     types: Types = {}
     rows = data_bytes = 0
@@ -85,9 +87,14 @@ def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFil
     with closing(parsed_blocks):
         for block, parsed in parsed_blocks:
             wider = None if parsed is None else parser.widen(types, parsed[0], grow=True)
-            if parsed is None or wider is None:
+            if (parsed is None or wider is None) and not rules.sets_aside:
                 raise block_error(block, types, parser, text, grow=True)
-            types, rows, data_bytes = wider, rows + parsed[1], data_bytes + len(block.data)
+            if parsed is None or wider is None:
+                records, misfits, types = LineRecordParser(parser, widens=True, grow=True).misfits(block, types, ())
+                block_rows = len(records) - len(misfits)
+            else:
+                types, block_rows = wider, parsed[1]
+            rows, data_bytes = rows + block_rows, data_bytes + len(block.data)
             refuse_width(types, rows, data_bytes, text.files[block.file])
     return types
 

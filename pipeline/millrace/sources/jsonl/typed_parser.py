@@ -11,7 +11,7 @@ import pyarrow as pa
 from millrace.arrow import wider_inferred_type
 from millrace.sources.jsonl.parser import MAX_DEPTH, NotALine, depth_of, parse_lines, parse_times, with_texts
 from millrace.sources.jsonl.times import as_text, holds_times, is_time, times_of
-from millrace.sources.text.typed_blocks import Types
+from millrace.sources.text.row_separator import Types
 from millrace.sources.type_conversion import InvalidTimeError, converted
 
 ERRORS = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)

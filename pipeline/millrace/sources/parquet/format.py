@@ -15,6 +15,7 @@ from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
 from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
@@ -59,7 +60,7 @@ def _check_int96(
                 raise agreement.type_error(name, schema.field(name).type, uri)
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
     for number, start, stop in parts:
         for batch, part_bytes in read_parquet(plan.files[number], plan.source_schema, start, stop):
             yield ReadBatch(batch, number, part_bytes)

@@ -7,10 +7,12 @@ from contextlib import closing
 
 import pyarrow as pa
 
+from millrace.arrow import widest_type
 from millrace.sources.agreement import Agreement
 from millrace.sources.row_rules import Reaction
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.typed_blocks import Types, parse_in_order
+from millrace.sources.text.row_separator import Types
+from millrace.sources.text.typed_blocks import parse_in_order
 
 
 def agreed_types(
@@ -46,27 +48,36 @@ def _misfits(
         for block, parsed in parsed_blocks:
             if parsed is not None:
                 continue
-            for name in types.keys() - misfits:
-                try:
-                    parse(block, {name: types[name]})
-                except errors:
-                    misfits.add(name)
+            # A block that cannot be divided into rows and columns shows no types.
+            if not _fits(block, {}, parse, errors):
+                continue
+            misfits |= {n for n in types.keys() - misfits if not _fits(block, {n: types[n]}, parse, errors)}
     return misfits
+
+
+def _fits(
+    block: Block, types: Types, parse: Callable[[Block, Types], object], errors: tuple[type[Exception], ...]
+) -> bool:
+    try:
+        parse(block, types)
+    except errors:
+        return False
+    return True
 
 
 def planned_schema(agreement: Agreement | None, types: Types, missing: Iterable[str], owner: str) -> pa.Schema:
     """Return the schema of columns with these types, which are ``agreed_types`` or inferred ones.
 
-    ``missing`` are the columns that a file lacks. Raises ``SourceTypeError`` for a type to which an agreed column
-    cannot change.
+    ``missing`` are the columns that a file lacks. A column with values that no wider type holds keeps its agreed type:
+    these values are refused or set aside when they are read.
     """
     if agreement is None:
         return pa.schema(list(types.items()))
-    agreed, lacks = set(agreement.schema.names), set(missing)
+    agreed, lacks = {field.name: field.type for field in agreement.schema}, set(missing)
     fields = [
         pa.field(
             name,
-            agreement.widened(name, [kind], owner) if name in agreed else kind,
+            (widest_type([agreed[name], kind]) or agreed[name]) if name in agreed else kind,
             agreement.nullable(name, may_be_null=True, owner=owner, is_missing=name in lacks),
         )
         for name, kind in types.items()
