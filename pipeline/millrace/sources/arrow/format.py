@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from millrace.sources.agreement import Agreement
 from millrace.sources.arrow.reader import index_arrow, read_arrow, read_arrow_schema
+from millrace.sources.contract_rows import ContractRows
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
@@ -41,11 +43,18 @@ def _plan(
     return replace(plan_of_units("arrow", uri, files, options, schema, units, "batch"), warnings=warnings)
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects: RejectLog) -> Iterator[ReadBatch]:
     limit = plan.options.max_unit_bytes
     for number, start, stop in parts:
-        for batch, part_bytes in read_arrow(plan.files[number], content.open_decompressed, limit, start, stop):
-            yield ReadBatch(batch, number, part_bytes)
+        file = plan.files[number]
+        rows = ContractRows(plan, file.name, rejects, partial(_rows_before, file, start, limit))
+        for batch, part_bytes in read_arrow(file, content.open_decompressed, limit, start, stop):
+            yield ReadBatch(rows.fitting(batch), number, part_bytes)
+
+
+def _rows_before(file: SourceFile, batch: int, limit: int) -> int:
+    """Return the number of rows of a file before a record batch."""
+    return sum(message.rows for message in index_arrow(file, limit).batches[:batch]) if batch else 0
 
 
 ARROW: Final = Format(

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 import pyarrow as pa
 
 from millrace.arrow import Path
+from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
@@ -37,6 +38,7 @@ class CsvRecordParser:
         self._number_characters = _NUMBER_CHARACTERS | {options.decimal}
         self._columns = tuple(columns)
         self._final = final
+        self.dropping_columns: NewColumns | None = None
 
     def intact(self, block: Block) -> tuple[Records, list[Misfit]]:
         """Return all records of a block, and those of them that cannot be divided into its columns."""
@@ -59,12 +61,14 @@ class CsvRecordParser:
         """
         records, broken = self.intact(block)
         whole = records.without(misfit.row for misfit in broken)
+        dropped = self._dropped(whole)
+        whole = whole.without(misfit.row for misfit in dropped)
         types = self._without_nulls(whole, types)
         unfit = self._search(whole, types, self._columns)
         if doubles := [name for name in self._integers(unfit, types, exact) if self._has_double(whole, unfit, name)]:
             types = {**types, **dict.fromkeys(doubles, pa.float64())}
             unfit = self._search(whole, types, self._columns)
-        return records, sorted([*broken, *unfit]), types
+        return records, sorted([*broken, *dropped, *unfit]), types
 
     def parse_records(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block whose records all fit the types."""
@@ -97,6 +101,15 @@ class CsvRecordParser:
         # Text that is not UTF-8 is inferred as binary; its records are then misfits of a text column.
         kinds = {field.name: pa.string() if pa.types.is_binary(field.type) else field.type for field in shown}
         return types if all(map(pa.types.is_null, kinds.values())) else {**types, **kinds}
+
+    def _dropped(self, records: Records) -> list[Misfit]:
+        """Return the records with a value in a new column, if the contract drops them."""
+        if self.dropping_columns is None or not len(records):
+            return []
+        rows = self.dropping_columns.rows(records.part(0, len(records)))
+        numbers = records.numbers.tolist()
+        reason = "the column is not one of the dataset"
+        return [Misfit(numbers[row], column, reason, is_value=True) for row, column in rows.items()]
 
     def _integers(self, misfits: Iterable[Misfit], types: Types, exact: Container[str]) -> list[str]:
         """Return the columns of integers with misfits that may become doubles."""

@@ -6,18 +6,22 @@ Column types of nulls and integers widen where a block needs it. Any other misma
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+
+import pyarrow as pa
 
 from millrace.errors import SourceFormatError
 from millrace.sources.csv.header import read_header, unnamed_warning
 from millrace.sources.csv.misfits import CsvRecordParser
+from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.typed_parser import TypedCsvParser
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import Opener
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.reject_log import RejectLog
+from millrace.sources.row_rules import Reaction, RejectKind
 from millrace.sources.text.blocks import Block, RecordCutter
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.row_separator import RowSeparator
@@ -43,12 +47,18 @@ def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent, reje
     blocks.text.add_lines(plan.splits)
     final = given | plan.fixed_columns
     parser = TypedCsvParser(blocks.text, plan.options, types, given, final, may_lack_columns=may_differ)
+    parser.dropping_columns = NewColumns.of(plan, parser.parser, Reaction.DISCARD_ROW)
+    left_out = NewColumns.of(plan, parser.parser, Reaction.DISCARD_VALUE)
     separator = None
     if plan.rules.sets_aside:
         records = CsvRecordParser(parser.parser, plan.options, tuple(types), types_given, final)
+        records.dropping_columns = parser.dropping_columns
         separator = RowSeparator(records, blocks.text, rejects)
     typed = TypedBlocks(parser, types, given, separator)
     for block, batch in typed.batches(blocks.of_parts(parts)):
+        if left_out is not None:
+            with suppress(pa.ArrowInvalid):  # a block with broken records, which are set aside
+                rejects.counts[RejectKind.DISCARDED_VALUE] += left_out.count(block)
         yield ReadBatch(parser.with_nulls(batch), block.file, block.position - block.stream_start)
 
 

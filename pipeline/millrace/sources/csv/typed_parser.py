@@ -7,6 +7,7 @@ import pyarrow as pa
 from millrace.arrow import Path
 from millrace.errors import SourceTypeError
 from millrace.sources.csv.block_errors import BlockErrors
+from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.nulls import nulls_in_text
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
@@ -41,11 +42,17 @@ class TypedCsvParser:
         self._given = given
         self._final = given if final is None else final
         self._columns = tuple(types)
+        self.dropping_columns: NewColumns | None = None
         default_nulls = options.null_values is None
         self._planned_nulls = frozenset(n for n, kind in types.items() if default_nulls and pa.types.is_null(kind))
 
     def parse(self, block: Block, types: Types) -> pa.RecordBatch:
-        """Return the rows of a block with these types; raises ``pa.ArrowInvalid`` for a value that does not fit."""
+        """Return the rows of a block with these types; raises ``pa.ArrowInvalid`` for a value that does not fit.
+
+        A value in one of ``dropping_columns`` does not fit, because its row is dropped.
+        """
+        if self.dropping_columns and self.dropping_columns.rows(block):
+            raise pa.ArrowInvalid("a value in a column that the dataset does not have")
         return self.parser.parse(block, types, self._columns)
 
     def parse_wider(self, block: Block, types: Types) -> tuple[pa.RecordBatch, Types]:

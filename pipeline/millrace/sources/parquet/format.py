@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
 
 from millrace.sources.agreement import Agreement
+from millrace.sources.contract_rows import ContractRows
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
-from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet
+from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet, rows_before
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TABLE_OPTIONS, Format
@@ -60,10 +62,12 @@ def _check_int96(
                 raise agreement.type_error(name, schema.field(name).type, uri)
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects: RejectLog) -> Iterator[ReadBatch]:
     for number, start, stop in parts:
-        for batch, part_bytes in read_parquet(plan.files[number], plan.source_schema, start, stop):
-            yield ReadBatch(batch, number, part_bytes)
+        file = plan.files[number]
+        rows = ContractRows(plan, file.name, rejects, partial(rows_before, file, start))
+        for batch, part_bytes in read_parquet(file, plan.source_schema, start, stop):
+            yield ReadBatch(rows.fitting(batch), number, part_bytes)
 
 
 PARQUET: Final = Format(
