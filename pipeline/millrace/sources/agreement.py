@@ -13,6 +13,7 @@ import pyarrow as pa
 from millrace.arrow import widest_type
 from millrace.errors import SourceTypeError, UsageError
 from millrace.names import listed_columns
+from millrace.sources.fitting import is_comparable
 from millrace.sources.options import SourceOptions
 from millrace.sources.row_rules import BadRowBudget, Contract, Reaction, RowRules
 from millrace.sources.warnings import SourceWarning, distinct
@@ -93,16 +94,17 @@ class Agreement:
     def widened(self, name: str, types: Sequence[pa.DataType], owner: str) -> pa.DataType:
         """Return the type of a column whose types in the source are ``types``, after the contract's reaction.
 
-        Raises ``SourceTypeError`` if types evolve and no type holds the values of all of them.
+        If types evolve and no type holds the values of all of them, it is the agreed type, and each value is judged.
+        Raises ``SourceTypeError`` if the values of one of them are never values of the agreed type.
         """
         agreed = self.schema.field(name).type
         if self.types is not Reaction.EVOLVE:
             return agreed
-        kind = widest_type([agreed, *types])
-        if kind is None:
-            other = next((kind for kind in types if widest_type([agreed, kind]) is None), types[0])
+        if (kind := widest_type([agreed, *types])) is not None:
+            return kind
+        if other := next((kind for kind in types if not is_comparable(kind, agreed)), None):
             raise self.type_error(name, other, owner)
-        return kind
+        return agreed
 
     def type_error(self, name: str, kind: pa.DataType, owner: str) -> SourceTypeError:
         """Return the error for a type to which a column cannot change."""

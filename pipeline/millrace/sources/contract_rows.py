@@ -19,7 +19,6 @@ from millrace.sources.reject_log import RejectLog, raw_text
 from millrace.sources.row_rules import Reaction, Reject, RejectKind
 
 _KINDS: Final = {
-    Reaction.FREEZE: RejectKind.BAD,
     Reaction.DISCARD_ROW: RejectKind.DISCARDED_ROW,
     Reaction.DISCARD_VALUE: RejectKind.DISCARDED_VALUE,
 }
@@ -43,7 +42,9 @@ class ContractRows:
     def __init__(self, plan: SourcePlan, file: str, log: RejectLog, first_row: Callable[[], int]) -> None:
         schema = plan.source_schema
         self._rules = plan.rules
-        self._agreed = [] if plan.rules.widens else list(schema)[: plan.agreed]
+        # A value that a wider type does not hold exactly is a bad row, also if types evolve.
+        agreed = _KINDS.get(plan.rules.types or Reaction.EVOLVE, RejectKind.BAD)
+        self._fields = [(field, agreed if at < plan.agreed else RejectKind.BAD) for at, field in enumerate(schema)]
         self._selected = None if plan.options.columns is None else frozenset(plan.options.columns)
         self._planned = frozenset(schema.names)
         self._file = file
@@ -91,22 +92,18 @@ class ContractRows:
     def _agreed_values(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[_Misfits]]:
         """Return the batch with values of the agreed types, null where they do not fit, and the rows of these."""
         misfits = []
-        for field in self._agreed:
+        for field, kind in self._fields:
             index = batch.schema.get_field_index(field.name)
             if index < 0:
                 continue
             column = batch.column(index)
             values, rows = fitted(column, field.type)
             if len(rows):
-                misfits.append(_Misfits(rows, field.name, f"it is not {field.type}", _KINDS[self._types]))
+                misfits.append(_Misfits(rows, field.name, f"it is not {field.type}", kind))
             if not field.nullable and column.null_count:
-                misfits.append(_Misfits(_true(column.is_null()), field.name, "it is null", _KINDS[self._types]))
+                misfits.append(_Misfits(_true(column.is_null()), field.name, "it is null", kind))
             batch = batch.set_column(index, batch.schema.field(index).with_type(values.type), values)
         return batch, misfits
-
-    @property
-    def _types(self) -> Reaction:
-        return self._rules.types or Reaction.FREEZE
 
     def _set_aside(self, batch: pa.RecordBatch, start: int, misfits: list[_Misfits], keep: Any) -> None:
         """Add the rows that are dropped, each once, and the values that become null in the others."""

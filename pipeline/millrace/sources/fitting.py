@@ -32,7 +32,7 @@ def fitted(array: pa.Array, kind: pa.DataType) -> Fitted:
         return Fitted(array, none)
     plain = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
     target = decoded_type(kind)
-    if not _is_comparable(plain.type, target):
+    if not is_comparable(plain.type, target):
         return Fitted(nulls_of(len(array), kind), _rows(pc.is_valid(plain)))
     if _is_plain_number(plain.type) and _is_plain_number(target):
         values = _exact_numbers(plain, target)
@@ -50,13 +50,13 @@ def _is_plain_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _is_comparable(one: pa.DataType, other: pa.DataType) -> bool:
+def is_comparable(one: pa.DataType, other: pa.DataType) -> bool:
     """Return whether some values of two types are the same value."""
     types = pa.types
     if one.equals(other) or types.is_null(one):
         return True
     if types.is_nested(one) or types.is_nested(other):
-        return _is_comparable_nested(one, other)
+        return _are_nested_alike(one, other)
     if types.is_timestamp(one) and types.is_timestamp(other):
         return (one.tz is None) == (other.tz is None)
     for kind, day in ((one, other), (other, one)):
@@ -77,7 +77,7 @@ def _is_bytes(kind: pa.DataType) -> bool:
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 
-def _is_comparable_nested(one: pa.DataType, other: pa.DataType) -> bool:
+def _are_nested_alike(one: pa.DataType, other: pa.DataType) -> bool:
     types = pa.types
     lists = all(types.is_list(kind) or types.is_large_list(kind) for kind in (one, other))
     structs = types.is_struct(one) and types.is_struct(other) and [f.name for f in one] == [f.name for f in other]
@@ -85,8 +85,7 @@ def _is_comparable_nested(one: pa.DataType, other: pa.DataType) -> bool:
         return False
     # Arrow's cast of nested values truncates times without an error.
     return all(
-        mine.type.equals(theirs.type)
-        or (not pa.types.is_temporal(mine.type) and _is_comparable(mine.type, theirs.type))
+        mine.type.equals(theirs.type) or (not pa.types.is_temporal(mine.type) and is_comparable(mine.type, theirs.type))
         for mine, theirs in zip(fields_of(one), fields_of(other), strict=True)
     )
 

@@ -61,7 +61,7 @@ class LineRecordParser:
         kept = {name: kind for name, kind in types.items() if name not in without}
         try:
             row = self._parser.parse(block.data, kept, "ignore")
-            names = self._parser.infer(block.data).schema.names
+            names = self._parser.parse(block.data, {}, "infer").schema.names
         except ERRORS:
             return line_failure(block.data, kept, self._parser, self._widens)
         if unknown := [name for name in names if name not in types and name not in without]:
@@ -146,11 +146,21 @@ def line_failure(line: bytes, types: Types, parser: TypedLineParser, widens: boo
         return Failure(0, *change, is_value=True)
     unknown = [name for name in inferred.schema.names if name not in types]
     other = {f.name: types[f.name] for f in inferred.schema if f.name in types and f.type != types[f.name]}
-    column = _misfit_column(line, other, parser) or next(iter(unknown), "")
+    column = _misfit_column(line, other, parser) or next(iter(unknown), "") or _column_of_new_field(line, types, parser)
     if column in types:
         value = inferred.column(column)[0]
         return Failure(0, column, f"{str(value.as_py())[:200]!r} is not {types[column]}", is_value=True)
     return Failure(0, column, "the column is not one of the dataset", is_value=bool(column))
+
+
+def _column_of_new_field(line: bytes, types: Types, parser: TypedLineParser) -> str:
+    """Return the column with a struct that has a field that its type lacks, or an empty text."""
+    for field in parser.parse(line, {}, "infer").schema:
+        if pa.types.is_nested(types.get(field.name)):
+            with suppress(*ERRORS):
+                parser.parse(line, {**types, field.name: field.type})
+                return str(field.name)
+    return ""
 
 
 def _misfit_column(line: bytes, types: Types, parser: TypedLineParser) -> str:
