@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
-from millrace.errors import InvalidSettingError
+from millrace.errors import InvalidNameError, InvalidSettingError
 from millrace.load.append import as_stored, check_append
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import (
     NO_BAD_ROWS,
+    REJECTS_ENDING,
     BadRowBudget,
     Contract,
     RowRules,
@@ -32,6 +33,7 @@ from millrace.store import Catalogue, VersionGraph
 MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
+_NAME_CHARACTERS_MAX = 48 - len(REJECTS_ENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ def make_plan(
     ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
+    rules = RowRules(options.bad_rows)
+    _check_reject_names(dataset, rules)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
         raise InvalidSettingError(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
@@ -149,7 +153,6 @@ def make_plan(
         chunk_bytes=settings.load.chunk_bytes if options.chunk_bytes is None else options.chunk_bytes,
     )
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    rules = RowRules(options.bad_rows)
     source = plan_source(given, options.source, max_splits=1 if one_stream else None, rules=rules)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
@@ -185,6 +188,23 @@ def make_plan(
         published=published is not None,
         holder="" if holder is None else holder.label,
     )
+
+
+def _check_reject_names(dataset: str, rules: RowRules) -> None:
+    """Raise ``InvalidNameError`` for the name of a dataset of rejects, and for one too long to have rejects."""
+    if dataset.endswith(REJECTS_ENDING):
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} ends in {REJECTS_ENDING}",
+            hint="this ending is reserved for rejected rows; choose another name",
+            dataset=dataset,
+        )
+    if rules.sets_aside and len(dataset) > _NAME_CHARACTERS_MAX:
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} has {len(dataset)} characters, and bad rows are set aside in a dataset "
+            f"whose name is {len(REJECTS_ENDING)} characters longer",
+            hint=f"use at most {_NAME_CHARACTERS_MAX} characters, or leave out --max-bad-rows",
+            dataset=dataset,
+        )
 
 
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int:
