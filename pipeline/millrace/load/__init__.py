@@ -10,6 +10,8 @@ from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
 from millrace.load.publishing import publish
+from millrace.load.reject_version import publish_rejects_of_split, report_fields
+from millrace.load.rejects import SplitOverBudgetError
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
@@ -19,6 +21,7 @@ __all__ = [
     "LoadOptions",
     "LoadPlan",
     "LoadReport",
+    "SplitOverBudgetError",
     "SplitResult",
     "load_split",
     "loader_memory",
@@ -27,7 +30,9 @@ __all__ = [
     "merge_siblings",
     "outcome",
     "publish",
+    "publish_rejects_of_split",
     "report_facts",
+    "report_fields",
     "report_table",
     "task_unit",
     "unfinished_run",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 from uuid import NAMESPACE_OID, uuid5
 
 import pyarrow as pa
@@ -51,6 +52,10 @@ def merge_siblings(
     Raises ``StoreError`` if the appends cannot be merged, or if new ones arrive through all rounds of ``merge_heads``.
     """
     return merge_heads(Merger(catalogue, catalogue_writer, version.dataset), version, siblings_max=siblings_max)
+
+
+_OF_ONE_LOAD: Final = frozenset({"rejects", "replays"})
+"""Settings of a version that belong to its own load, and not to a merge with others."""
 
 
 class Merger(CatalogueSteps):
@@ -114,7 +119,7 @@ class Merger(CatalogueSteps):
             code=max(sibling.code for sibling in siblings),
             source={"merged": labels},
             settings={
-                **siblings[0].settings,
+                **{name: value for name, value in siblings[0].settings.items() if name not in _OF_ONE_LOAD},
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "layout": layout_setting(layout),
                 **formats,

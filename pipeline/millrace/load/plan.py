@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
-from millrace.errors import InvalidSettingError
+from millrace.errors import InvalidNameError, InvalidSettingError
 from millrace.load.append import as_stored, check_append
 from millrace.load.evolution import agreement_of, planned_layout, schema_changes
 from millrace.load.repeats import check_same_content
@@ -19,6 +19,7 @@ from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import (
     NO_BAD_ROWS,
+    REJECTS_ENDING,
     BadRowBudget,
     Contract,
     RowRules,
@@ -33,6 +34,7 @@ from millrace.store import Catalogue, VersionGraph
 MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
+_NAME_CHARACTERS_MAX = 48 - len(REJECTS_ENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,11 @@ def make_plan(
     ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
+    contract = options.contract
+    rules = RowRules(options.bad_rows)
+    if contract is not None:
+        rules = replace(rules, types=contract.types, columns=contract.columns)
+    _check_reject_names(dataset, rules)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
         raise InvalidSettingError(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
@@ -155,7 +162,7 @@ def make_plan(
     )
     graph = VersionGraph(catalogue.all_versions(dataset))
     latest = graph.latest
-    agreement = agreement_of(catalogue, latest, options.contract)
+    agreement = agreement_of(catalogue, latest, contract)
     rules = RowRules(options.bad_rows) if agreement is None else agreement.rules(options.bad_rows)
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
     source = plan_source(given, options.source, max_splits=1 if one_stream else None, rules=rules, agreement=agreement)
@@ -193,6 +200,23 @@ def make_plan(
         holder="" if holder is None else holder.label,
         schema_changes=schema_changes(agreement.schema, source.schema) if agreement and agreement.schema.names else (),
     )
+
+
+def _check_reject_names(dataset: str, rules: RowRules) -> None:
+    """Raise ``InvalidNameError`` for the name of a dataset of rejects, and for one too long to have rejects."""
+    if dataset.endswith(REJECTS_ENDING):
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} ends in {REJECTS_ENDING}",
+            hint="this ending is reserved for rejected rows; choose another name",
+            dataset=dataset,
+        )
+    if rules.sets_aside and len(dataset) > _NAME_CHARACTERS_MAX:
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} has {len(dataset)} characters, and bad rows are set aside in a dataset "
+            f"whose name is {len(REJECTS_ENDING)} characters longer",
+            hint=f"use at most {_NAME_CHARACTERS_MAX} characters, or leave out --max-bad-rows",
+            dataset=dataset,
+        )
 
 
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int:

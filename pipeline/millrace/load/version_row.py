@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -66,6 +66,8 @@ class VersionRowWriter(CatalogueSteps):
     source: SourcePlan
     results: Sequence[SplitResult]
     pages: Sequence[PageRef]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of the version, besides those of its chunks."""
 
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
@@ -146,6 +148,7 @@ class VersionRowWriter(CatalogueSteps):
                 "fingerprint": plan.fingerprint,
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "source_options": bounded_facts(plan.source.options.to_json()),
+                **self.settings,
             },
             committed_at=_commit_time(parent),
             schema_blob=schema_blob,

@@ -14,7 +14,7 @@ from millrace.sources.planning.source_arguments import Paths, SourceLike, as_pat
 from millrace.sources.read import SplitReader, open_source, open_split
 from millrace.sources.reject_log import REJECT_SCHEMA, REJECTS_BYTES_MAX, RejectLog, over_budget
 from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
-from millrace.sources.types import merge_schemas, parse_column_type, parse_type
+from millrace.sources.types import load_schema_file, merge_schemas, parse_column_type, parse_type
 from millrace.sources.warnings import SourceWarning, distinct
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "as_paths",
     "as_source",
     "distinct",
+    "load_schema_file",
     "local_path",
     "merge_schemas",
     "open_source",

@@ -120,14 +120,26 @@ def _joined(data: bytes, starts: NDArray[np.int64], stops: NDArray[np.int64]) ->
 def search(records: Records, attempt: Callable[[Block, int], Failure | None]) -> list[Misfit]:
     """Return the misfits of the records, in their order.
 
-    ``attempt(block, rows)`` parses a part of the records and returns None if all of its rows fit. It is called for
-    parts from front to back, and again for smaller parts after a failure.
+    ``attempt(block, rows)`` parses a part of the records and returns None if all of its rows fit. It is called for all
+    of them first, and then for parts from front to back until all that is left fits.
     """
+    misfits: list[Misfit] = []
+    while len(records) and attempt(records.part(0, len(records)), len(records)) is not None:
+        more = _misfits_in_parts(records, attempt)
+        if not more:
+            break
+        misfits += more
+        records = records.without(misfit.row for misfit in more)
+    return sorted(misfits)
+
+
+def _misfits_in_parts(records: Records, attempt: Callable[[Block, int], Failure | None]) -> list[Misfit]:
+    """Return misfits of the records; the rows before a named one may have further misfits."""
     misfits: list[Misfit] = []
     waiting = [(at, min(at + _PIECE_ROWS, len(records))) for at in range(0, len(records), _PIECE_ROWS)][::-1]
     while waiting:
         start, stop = waiting.pop()
-        failure = attempt(records.part(start, stop), stop - start) if stop > start else None
+        failure = attempt(records.part(start, stop), stop - start)
         if failure is None:
             continue
         if failure.row is None and stop - start > 1:
@@ -136,5 +148,7 @@ def search(records: Records, attempt: Callable[[Block, int], Failure | None]) ->
             continue
         row = start + (failure.row or 0)
         misfits.append(Misfit(int(records.numbers[row]), failure.column, failure.reason, failure.is_value))
-        waiting += [(row + 1, stop), (start, row)]
-    return sorted(misfits)
+        if row + 1 < stop:
+            # Most parsers stop at the first misfit, so the rows before it are parsed again only with all others.
+            waiting.append((row + 1, stop))
+    return misfits

@@ -33,7 +33,7 @@ class RecordParser(Protocol):
     def misfits(self, block: Block, types: Types, exact: Container[str]) -> tuple[Records, list[Misfit], Types]:
         """Return the records of a block, those of them that do not fit, and the types, widened where that is allowed.
 
-        Columns of integers whose name is in ``exact`` do not become doubles.
+        Safe to call from several threads. Columns of integers whose name is in ``exact`` do not become doubles.
         """
 
     def parse_records(self, block: Block, types: Types) -> pa.RecordBatch:
