@@ -30,6 +30,13 @@ def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
     types have no common one.
     """
     longest = max(schemas, key=len)
+    for schema in schemas:
+        if other := next((pair for pair in zip(schema.names, longest.names, strict=False) if pair[0] != pair[1]), None):
+            raise SourceTypeError(
+                f"one has column {other[0]!r} where the other has {other[1]!r}",
+                expected=longest.names,
+                actual=schema.names,
+            )
     lacking = [pa.field(field.name, pa.null()) for field in longest]
     filled = [pa.schema([*schema, *lacking[len(schema) :]], schema.metadata) for schema in schemas]
     return merge_schemas(filled)

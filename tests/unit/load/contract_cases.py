@@ -147,10 +147,14 @@ def written(table: pa.Table, format: str, path: Path) -> str:
 
 def outcomes(store: Store, case: Case, folder: Path) -> list[str]:
     """Load the old rows, and return what happens to the new ones under each word."""
-    name = f"c{len(store.datasets())}"
-    store.load(name, written(case.old, case.format, folder / f"{name}-old"), LoadOptions(mode="append"))
-    new = written(case.new, case.format, folder / f"{name}-new")
-    return [outcome(store, case, word, name, new) for word in WORDS[::-1]][::-1]
+    name, cells = "", []
+    for word in WORDS:
+        if not name or store.dataset(name).version.number > 1:
+            name = f"c{len(store.datasets())}"
+            store.load(name, written(case.old, case.format, folder / f"{name}-old"), LoadOptions(mode="append"))
+            new = written(case.new, case.format, folder / f"{name}-new")
+        cells.append(outcome(store, case, word, name, new))
+    return cells
 
 
 def outcome(store: Store, case: Case, word: Reaction, name: str, new: str) -> str:
