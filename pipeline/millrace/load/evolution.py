@@ -30,6 +30,18 @@ def agreement_of(catalogue: Catalogue, latest: Version | None, contract: Contrac
     return Agreement(catalogue.pages.schema(version), contract, version.reference)
 
 
+def check_kind(latest: Version | None, source: SourcePlan) -> None:
+    """Raise ``SourceTypeError`` if a load with a contract would put a table in place of files, or the reverse."""
+    if latest is not None and latest.kind != source.kind:
+        raise SourceTypeError(
+            f"{source.uri} is of the kind {source.kind}, and {latest.reference} of the kind {latest.kind}",
+            hint="load it as another dataset",
+            dataset=latest.dataset,
+            expected=latest.kind,
+            actual=source.kind,
+        )
+
+
 def planned_layout(parent: Version | None, source: SourcePlan) -> TileLayout:
     """Return the layout of a load's chunks, which begins with that of the version to which it appends."""
     fits = parent is not None and parent.kind == source.kind and parent.layout.column_count <= len(source.schema)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidNameError, InvalidSettingError
 from millrace.load.append import as_stored, check_append
-from millrace.load.evolution import agreement_of, planned_layout, schema_changes
+from millrace.load.evolution import agreement_of, check_kind, planned_layout, schema_changes
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
@@ -166,10 +166,12 @@ def make_plan(
     rules = RowRules(options.bad_rows) if agreement is None else agreement.rules(options.bad_rows)
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
     source = plan_source(given, options.source, max_splits=1 if one_stream else None, rules=rules, agreement=agreement)
+    if contract is not None:
+        check_kind(latest, source)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))
-    layout = planned_layout(latest if options.mode == "append" else None, source)
+    layout = planned_layout(latest if options.mode != "replace" else None, source)
     fingerprints = _fingerprints(source, chunks, layout, options)
     fingerprint = fingerprints.plan
     identity = hashlib.sha256(f"{run}\0{fingerprints.load}".encode()).hexdigest()[:6]

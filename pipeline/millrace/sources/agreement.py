@@ -33,12 +33,12 @@ class Agreement:
     @property
     def columns(self) -> Reaction:
         """Return the reaction to new columns; those of a first load evolve."""
-        return self.contract.columns if self.schema.names else Reaction.EVOLVE
+        return Reaction(self.contract.columns) if self.schema.names else Reaction.EVOLVE
 
     @property
     def types(self) -> Reaction:
         """Return the reaction to other types; those of a first load evolve."""
-        return self.contract.types if self.schema.names else Reaction.EVOLVE
+        return Reaction(self.contract.types) if self.schema.names else Reaction.EVOLVE
 
     def rules(self, budget: BadRowBudget) -> RowRules:
         """Return the rules for rows of a load with this budget for bad rows."""

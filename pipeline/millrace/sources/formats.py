@@ -18,7 +18,7 @@ from millrace.sources.options import FORMAT_NAMES
 from millrace.sources.parquet.format import PARQUET
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.source_format import Format
-from millrace.sources.table_columns import renamed, with_planned_columns
+from millrace.sources.table_columns import never_null, renamed, with_planned_columns
 
 FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, CSV, BYTES)}
 """All formats by name, in the order in which they are detected."""
@@ -41,6 +41,8 @@ def read_parts(
         if batch.schema.names != schema.names:
             lacks = plan.may_lack_columns
             columns = with_planned_columns(batch, schema) if lacks else batch.select(schema.names)
+        if plan.may_lack_columns:
+            columns = never_null(columns, schema, plan.files[file].name)
         yield ReadBatch(_with_new_names(plan, columns), file, part_bytes)
 
 

@@ -155,3 +155,17 @@ def with_planned_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
         batch.column(field.name) if field.name in has else nulls_of(batch.num_rows, field.type) for field in fields
     ]
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, batch.schema.metadata))
+
+
+def never_null(batch: pa.RecordBatch, schema: pa.Schema, owner: str) -> pa.RecordBatch:
+    """Return the batch with the nullability of ``schema``; raise ``SourceTypeError`` for a null where none may be."""
+    fields = []
+    for column, field, planned in zip(batch.columns, batch.schema, schema, strict=True):
+        if not planned.nullable and column.null_count:
+            raise SourceTypeError(
+                f"{owner}: column {planned.name!r} has a null, and is never null in the dataset",
+                hint="write a value, or change the contract: with types: evolve the column may be null",
+                column=planned.name,
+            )
+        fields.append(field.with_nullable(planned.nullable))
+    return pa.RecordBatch.from_arrays(batch.columns, schema=pa.schema(fields, batch.schema.metadata))

@@ -266,7 +266,7 @@ def test_a_load_by_hand_appends_to_a_version_with_added_columns(store: Store, te
 
 def test_a_first_load_evolves_under_every_word(store: Store, text: Text) -> None:
     for word in Reaction:
-        store.load(f"d_{word}", text("new.csv", "n,t", "1,x", "2,y"), by(Contract(columns=word, types=word)))
+        store.load(f"d_{word}", text("new.csv", "n,t", "1,x", "2,y"), by(Contract.of(word.value)))
         assert len(rows(store, f"d_{word}")) == 2
 
 
@@ -354,5 +354,38 @@ def test_a_load_whose_parent_was_replaced_by_more_columns_is_appended(store: Sto
 
 def test_a_table_is_not_loaded_into_a_dataset_of_files(store: Store, text: Text, tmp_path: Path) -> None:
     store.load("d", text("x.bin", "x"), LoadOptions(source=SourceOptions(format="bytes")))
-    with pytest.raises(SourceTypeError, match="its columns are"):
+    with pytest.raises(SourceTypeError, match="is of the kind table"):
         store.load("d", text("new.csv", "n,t", "3,z"), by())
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_files_are_not_loaded_into_a_dataset_of_rows(store: Store, text: Text, old: str, mode: str) -> None:
+    with pytest.raises(SourceTypeError, match=f"is of the kind bytes, and {old} of the kind table"):
+        store.load("d", text("x.bin", "x"), by(mode=mode, format="bytes"))
+
+
+def test_a_new_key_in_a_later_line_is_refused_if_columns_freeze(store: Store, text: Text, old: str) -> None:
+    lines = [json.dumps({"n": 3, "t": "z"})] * 9
+    new = text("new.jsonl", *lines, json.dumps({"n": 3, "t": "z", "u": 1}))
+    options = LoadOptions(
+        mode="append",
+        contract=Contract(columns=Reaction.FREEZE),
+        bad_rows=BadRowBudget(percent=100),
+        source=SourceOptions(infer_bytes=50),
+    )
+    with pytest.raises(SourceTypeError, match=r"line 10: the dataset does not have the column 'u', and the contract"):
+        store.load("d", new, options)
+
+
+def test_a_column_that_is_never_null_stays_so_under_freeze(store: Store, tmp_path: Path, text: Text) -> None:
+    schema = pa.schema([pa.field("n", pa.int64(), nullable=False)])
+    pq.write_table(pa.table({"n": [1]}, schema=schema), tmp_path / "old.parquet")
+    pq.write_table(pa.table({"n": [2, None]}), tmp_path / "new.parquet")
+    store.load("d", str(tmp_path / "old.parquet"), by())
+    budget = LoadOptions(mode="append", contract=Contract(), bad_rows=BadRowBudget(rows=1))
+    assert store.load("d", str(tmp_path / "new.parquet"), budget).rejected == 1
+    store.load("d", text("new.csv", "n", "3"), by())
+    with pytest.raises(SourceTypeError, match=r"null\.csv: column 'n' has a null, and is never null in the dataset"):
+        store.load("d", text("null.csv", "n", "4", "NA"), by())
+    assert store.dataset("d").to_table().to_pylist() == [{"n": 1}, {"n": 2}, {"n": 3}]
+    assert not store.dataset("d").schema.field("n").nullable
