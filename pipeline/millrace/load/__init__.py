@@ -13,16 +13,21 @@ from millrace.load.publishing import publish
 from millrace.load.reject_version import publish_rejects_of_split, report_fields
 from millrace.load.rejects import SplitOverBudgetError
 from millrace.load.report import LoadReport, outcome, version_report
+from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
+from millrace.load.run_record import RunRecord, skipped_report
 from millrace.load.split import SplitResult, load_split, task_unit
 
 __all__ = [
     "LoadOptions",
     "LoadPlan",
     "LoadReport",
+    "RunRecord",
+    "SourceFacts",
     "SplitOverBudgetError",
     "SplitResult",
+    "StageTimes",
     "load_split",
     "loader_memory",
     "make_plan",
@@ -34,6 +39,7 @@ __all__ = [
     "report_facts",
     "report_fields",
     "report_table",
+    "skipped_report",
     "task_unit",
     "unfinished_run",
     "version_report",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,8 @@ class SplitResult:
     """Checksum and size of the source bytes that were read."""
     rejects: RejectResult | None = None
     """The rows that were set aside; None if there are none."""
+    span_s: tuple[float, float] = (0.0, 0.0)
+    """Start and end of the work, in seconds since 1970."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a task's result."""
@@ -80,6 +83,7 @@ class SplitResult:
             "schema": base64.b64encode(self.schema).decode(),
             "content": self.content and self.content.to_json(),
             "rejects": self.rejects and self.rejects.to_json(),
+            "span_s": list(self.span_s),
         }
 
     @classmethod
@@ -95,6 +99,7 @@ class SplitResult:
                 "schema": base64.b64decode(value["schema"]),
                 "content": SourceChecksum(*value["content"]) if value.get("content") else None,
                 "rejects": RejectResult.from_json(value["rejects"]) if value.get("rejects") else None,
+                "span_s": tuple(value["span_s"]),
             }
         )
 
@@ -123,6 +128,7 @@ def load_split(
     ``SourceError``, ``ChunkError`` or ``StoreError``; the data written until then is an orphan without a version.
     Raises ``SplitOverBudgetError`` as soon as this split alone has more bad rows than the load may have.
     """
+    start_s = time.time()
     row = LoadAttempt(
         dataset=plan.dataset,
         attempt_id=uuid4(),
@@ -184,6 +190,7 @@ def load_split(
         schema=reader.schema.serialize().to_pybytes(),
         content=reader.content,
         rejects=rejects if rejects.is_any else None,
+        span_s=(start_s, time.time()),
     )
 
 

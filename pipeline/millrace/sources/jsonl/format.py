@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
@@ -24,7 +24,7 @@ from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Format
-from millrace.sources.splits import plan_of_units
+from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import read_columns
 from millrace.sources.text.agreed_types import agreed_types, planned_schema
 from millrace.sources.text.blocks import Block
@@ -42,14 +42,27 @@ def _plan(
     uri: str, files: tuple[SourceFile, ...], options: SourceOptions, rules: RowRules, agreement: Agreement | None
 ) -> SourcePlan:
     """Plan JSON lines files."""
+    text = TextFiles(files, options, open_decompressed, None)
+    return plan_lines("jsonl", uri, text, options, text_units(files, options, None), rules, agreement)
+
+
+def plan_lines(
+    name: str,
+    uri: str,
+    text: TextFiles,
+    options: SourceOptions,
+    units: Sequence[Unit],
+    rules: RowRules,
+    agreement: Agreement | None,
+) -> SourcePlan:
+    """Plan the lines of ``text``, which can be read in ``units``, as a source of the format ``name``."""
     given = given_types(options, None)
     check_types(given)
     if agreement is not None:
         given = agreement.given(given)
-    text = TextFiles(files, options, open_decompressed, None)
 
     def sample() -> Iterator[Block]:
-        return first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
+        return first_blocks(text.files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
 
     def parse(block: Block, types: Types) -> pa.RecordBatch:
         return TypedLineParser(None, types).parse(block.data, types, "ignore" if types else "infer")
@@ -59,9 +72,9 @@ def _plan(
     parser = TypedLineParser(options.columns, {**agreed, **given})
     types = _infer_types(sample(), parser, text, rules)
     appeared = [*types, *parser.left_out]
-    types |= {name: kind for name, kind in parser.given.items() if name not in types}
+    types |= {column: kind for column, kind in parser.given.items() if column not in types}
     if not types and not parser.left_out:
-        raise SourceEmptyError(f"{uri} is empty", hint="JSON lines need at least one object with a name in it")
+        raise SourceEmptyError(f"{uri} is empty", hint="JSON needs at least one object with a name in it")
     names = read_columns(options, {**types, **parser.left_out}, uri)
     warnings: tuple[SourceWarning, ...] = ()
     missing: tuple[str, ...] = ()
@@ -69,10 +82,9 @@ def _plan(
         missing = agreement.missing(appeared)
         warnings = agreement.warnings([(f"{uri} (its beginning)", appeared)], options.columns)
         names = agreement.planned_columns(names, uri)
-        types |= {name: pa.null() for name in names if name not in types}
-    schema = planned_schema(agreement, {name: types[name] for name in names}, missing, uri)
-    plan = plan_of_units("jsonl", uri, files, options, schema, text_units(files, options, None), "bytes")
-    return replace(plan, warnings=warnings)
+        types |= {column: pa.null() for column in names if column not in types}
+    schema = planned_schema(agreement, {column: types[column] for column in names}, missing, uri)
+    return replace(plan_of_units(name, uri, text.files, options, schema, units, "bytes"), warnings=warnings)
 
 
 def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles, rules: RowRules) -> Types:

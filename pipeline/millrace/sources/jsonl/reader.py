@@ -37,9 +37,13 @@ def read_jsonl(
 
     Rows that do not fit are added to ``rejects`` if the plan's rules say so.
     """
+    return read_lines(plan, parts, TextFiles(plan.files, plan.options, content.open_decompressed, None), rejects)
+
+
+def read_lines(plan: SourcePlan, parts: list[FilePart], text: TextFiles, rejects: RejectLog) -> Iterator[ReadBatch]:
+    """Yield batches of these parts of a plan whose lines ``text`` opens."""
     types = {field.name: field.type for field in plan.source_schema}
     given = given_types(plan.options, None)
-    text = TextFiles(plan.files, plan.options, content.open_decompressed, None)
     text.add_lines(plan.splits)
     lines = TypedLineParser(_only_columns(plan), {**_agreed_types(plan, types), **given})
     # Agreed columns that may not widen are among the given ones of the parser; new columns may widen.

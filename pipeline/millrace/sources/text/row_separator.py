@@ -103,7 +103,7 @@ class RowSeparator:
         return RejectKind.BAD if reaction is None else _KINDS.get(reaction, RejectKind.BAD)
 
     def _refuse_new_columns(self, records: Records, misfits: Iterable[Misfit], types: Types) -> None:
-        """Raise ``SourceTypeError`` for the first new column if the contract freezes columns, whatever the budget is."""
+        """Raise ``SourceTypeError`` for the first new column if columns freeze, whatever the budget is."""
         new = [misfit for misfit in misfits if misfit.is_value and misfit.column and misfit.column not in types]
         if not new or self._log.rules.columns is not Reaction.FREEZE:
             return
