@@ -26,6 +26,7 @@
     │   ├── StoreSchemaError          keyspace or tables missing, of another version, or another RF
     │   ├── DatasetNotFoundError
     │   ├── VersionNotFoundError
+    │   ├── RunNotFoundError          a run of which no report is kept
     │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
     │   ├── PlanChangedError          a resumed load whose source, schema or settings are not the same
     │   └── LoadSupersededError       an incremental load whose files another load has loaded at the same moment
@@ -61,6 +62,7 @@ __all__ = [
     "PlanChangedError",
     "ProgressError",
     "RowTooLargeError",
+    "RunNotFoundError",
     "SourceChangedError",
     "SourceCorruptError",
     "SourceEmptyError",
@@ -199,6 +201,10 @@ class DatasetNotFoundError(StoreError):
 
 class VersionNotFoundError(StoreError):
     """The dataset exists, but the requested version does not."""
+
+
+class RunNotFoundError(StoreError):
+    """No report of the run is kept, or it has expired."""
 
 
 class ChunkMissingError(StoreError):
