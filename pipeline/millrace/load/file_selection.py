@@ -58,8 +58,8 @@ def select_files(
 
     ``latest`` is the latest version, and ``parsing`` the digest of the load's settings (``parsing_digest``). Raises
     ``SourceChangedError`` for a loaded file whose content changed, unless ``options.on_change`` says otherwise. Raises
-    ``SourceTooLargeError`` for more files or bytes than ``options`` allow. Raises ``UsageError`` for an incremental load
-    of standard input or Arrow data.
+    ``SourceTooLargeError`` for more files or bytes than ``options`` allow. Raises ``UsageError`` for an incremental
+    load of standard input or Arrow data.
     """
     _check_options(options)
     is_incremental = options.mode == "incremental"
