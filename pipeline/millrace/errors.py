@@ -29,7 +29,8 @@
     │   ├── VersionNotFoundError
     │   ├── RunNotFoundError          a run of which no report is kept
     │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
-    │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   ├── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   └── LoadSupersededError       an incremental load whose files another load has loaded at the same moment
     ├── CacheError                    never raised by a read: it uses Cassandra instead
     ├── ProgressError                 never raised by a task: its work continues
     ├── OutputError                   the data read cannot be written to its destination
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidSettingError",
     "LoadInterruptedError",
+    "LoadSupersededError",
     "MillraceError",
     "OutputError",
     "PlanChangedError",
@@ -219,6 +221,10 @@ class ChunkMissingError(StoreError):
 
 class PlanChangedError(StoreError):
     """A load cannot be resumed because its source, schema or settings differ from those it began with."""
+
+
+class LoadSupersededError(StoreError):
+    """Another load has loaded files of an incremental load at the same moment; the next run loads the other files."""
 
 
 class CacheError(MillraceError):

@@ -16,12 +16,14 @@ from millrace.load import (
     RunRecord,
     SplitOverBudgetError,
     SplitResult,
+    confirm_version,
     load_split,
     make_plan,
     outcome,
     publish,
     publish_rejects_of_split,
     report_fields,
+    skipped_report,
     unfinished_run,
     version_report,
 )
@@ -110,7 +112,8 @@ class Loading(Reports):
         other object with ``__arrow_c_stream__``. It is copied into a temporary file first, in bounded memory.
 
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
-        and settings is the same load. If it was published before, nothing is written and its report is returned. The
+        and settings is the same load. If it was published before, nothing is written and its report is returned. If
+        there is nothing to load (``plan.unchanged``), nothing is written either, and ``skipped`` is ``unchanged``. The
         report is kept in the store (``run_report``), that of a failed load for 90 days.
         """
         options = options or LoadOptions()
@@ -121,6 +124,8 @@ class Loading(Reports):
                 plan = record.plan = self._plan(name, readable, options, record.run, one_stream=True)
             if plan.published:
                 report = self.published(plan)
+            elif plan.unchanged:
+                report = self.unchanged(plan)
             else:
                 result = self.load_split(plan, None, task=task)
                 if task is not None:
@@ -144,11 +149,23 @@ class Loading(Reports):
     def published(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load that was published before.
 
-        It describes the load's own version, or the version that holds its rows now.
+        It describes the load's own version, or the version that holds its rows now. An incremental version is confirmed
+        if its load was killed before: raises ``LoadSupersededError`` as ``publish`` does.
         """
-        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        with catalogue_writes(self.cassandra) as writes:
+            confirm_version(self.catalogue, CatalogueWriter(self.cassandra, writes), version, plan.hex)
+        report = self.report(version, added_by=plan.label)
         again = f"this load is published already as {report.dataset}@{report.version}, and nothing was written"
         return replace(report, warnings=(SourceWarning(ALREADY_LOADED, again), *report.warnings, *plan.source.warnings))
+
+    def unchanged(self, plan: LoadPlan) -> LoadReport:
+        """Return the report of a load without anything to load: of the version that has the rows of its source.
+
+        ``skipped`` is ``unchanged``. Rows and sizes are 0, because this load added none.
+        """
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        return skipped_report(self.catalogue, version, plan)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.

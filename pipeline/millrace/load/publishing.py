@@ -8,7 +8,9 @@ from dataclasses import replace
 from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
 from millrace.load.evolution import changes_since
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.last_writes import record_last_writes
+from millrace.load.loaded_files import added_files
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
@@ -41,8 +43,9 @@ def publish(
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
-    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is
-    not visible. There is one exception: the data was replaced while the version's row was written.
+    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. Raises ``LoadSupersededError`` if an
+    incremental load and a concurrent one have loaded the same file, and the other one stays. After such an error the
+    version is not visible. There is one exception: the data was replaced while the version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
@@ -81,13 +84,15 @@ def _publish(
     if earlier is None:
         rejects = publish_rejects(catalogue, catalogue_writer, writes, plan, ordered)
         settings = {} if rejects is None else {"rejects": rejects}
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan.source, ordered, own, settings)
+        files = added_files(plan, ordered)
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
     rejected = report_fields(plan.dataset, own_rejects(graph.including(version), plan.hex, plan.run))
     warnings = plan.source.warnings
-    if plan.mode == "append":
+    confirm_version(catalogue, catalogue_writer, version, plan.hex)
+    if plan.appends:
         version, not_merged = _merged(catalogue, catalogue_writer, version)
         warnings = (*not_merged, *warnings)
     if record_last_writes(catalogue, catalogue_writer, writes, version, attempts_of(ordered)):

@@ -99,8 +99,8 @@ class SourcePlan:
     are in byte order of their relative paths, those of a list of paths in the order of that list. ``schema`` has the
     final names and order of the columns. Its types are those found when planning; columns of nulls and of integers
     may be widened while reading. ``single_file``: the source is one file by its own name or standard input, and not
-    a folder, pattern or list. ``rules`` are the reactions to rows that do not fit. With a contract, the first
-    ``agreed`` columns are those of the latest version.
+    a folder, pattern or list. ``is_copy``: the file is a temporary copy of Arrow data. ``rules`` are the reactions to
+    rows that do not fit. With a contract, the first ``agreed`` columns are those of the latest version.
     """
 
     uri: str
@@ -114,6 +114,7 @@ class SourcePlan:
     options: SourceOptions
     warnings: tuple[SourceWarning, ...] = ()
     single_file: bool = False
+    is_copy: bool = False
     rules: RowRules = NO_RULES
     agreed: int = 0
 
@@ -152,6 +153,7 @@ class SourcePlan:
             "options": self.options.to_json(),
             "warnings": [asdict(warning) for warning in self.warnings],
             "single_file": self.single_file,
+            "is_copy": self.is_copy,
             "rules": self.rules.to_json(),
             "agreed": self.agreed,
         }
@@ -175,6 +177,7 @@ class SourcePlan:
                 options=SourceOptions.from_json(fields["options"]),
                 warnings=tuple(SourceWarning(**warning) for warning in fields["warnings"]),
                 single_file=fields["single_file"],
+                is_copy=fields["is_copy"],
                 rules=RowRules.from_json(fields["rules"]),
                 agreed=fields["agreed"],
             )
