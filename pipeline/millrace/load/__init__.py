@@ -12,6 +12,15 @@ from millrace.load.plan import LoadOptions, LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.reject_version import publish_rejects_of_split, report_fields
 from millrace.load.rejects import SplitOverBudgetError
+from millrace.load.replay import (
+    ReplayReport,
+    check_any_fits,
+    earlier_replay,
+    reading_of,
+    rejects_of,
+    replay_plan,
+)
+from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
@@ -21,8 +30,12 @@ __all__ = [
     "LoadOptions",
     "LoadPlan",
     "LoadReport",
+    "ReplayFiles",
+    "ReplayReport",
     "SplitOverBudgetError",
     "SplitResult",
+    "check_any_fits",
+    "earlier_replay",
     "load_split",
     "loader_memory",
     "make_plan",
@@ -31,6 +44,9 @@ __all__ = [
     "outcome",
     "publish",
     "publish_rejects_of_split",
+    "reading_of",
+    "rejects_of",
+    "replay_plan",
     "report_facts",
     "report_fields",
     "report_table",

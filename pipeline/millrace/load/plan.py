@@ -67,7 +67,7 @@ class LoadPlan:
 
     ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
     true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
-    deleted, one that was appended to it.
+    deleted, one that was appended to it. ``replays`` is the label of the version whose rejects the load reads again.
     """
 
     dataset: str
@@ -82,6 +82,7 @@ class LoadPlan:
     layout: TileLayout
     published: bool = False
     holder: str = ""
+    replays: str = ""
 
     @property
     def label(self) -> str:
@@ -108,6 +109,7 @@ class LoadPlan:
             "layout": self.layout.to_json(),
             "published": self.published,
             "holder": self.holder,
+            "replays": self.replays,
         }
 
     @classmethod

@@ -15,6 +15,7 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
     added = f" ({report.total_rows:,} in all)" if report.mode == "append" else ""
     facts = [
         ("rows", f"{report.rows:,}{added}"),
+        *_set_aside(report),
         ("columns", columns_line(report.columns, report.columns_total)),
         ("raw bytes", human_bytes(report.raw_bytes)),
         ("stored bytes", f"{human_bytes(report.stored_bytes)}, {report.ratio:.2f} times smaller"),
@@ -36,6 +37,16 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
     elif repeated:
         facts.append(("written", "nothing: this load was published already"))
     return facts
+
+
+def _set_aside(report: LoadReport) -> list[tuple[str, str]]:
+    where = f" (in {report.rejects})" if report.rejects else ""
+    counts = [
+        ("rejected", report.rejected),
+        ("rows dropped", report.discarded_rows),
+        ("values made null", report.discarded_values),
+    ]
+    return [(name, f"{count:,}{where}") for name, count in counts if count]
 
 
 def report_table(report: LoadReport, *, repeated: bool = False) -> list[str]:

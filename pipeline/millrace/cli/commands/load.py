@@ -77,6 +77,10 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
     Other columns are read as ISO 8601. A date that does not exist is refused.
 
+    With --max-bad-rows, rows that do not fit are set aside: a wrong number of fields, a value that does not fit its
+    type, invalid JSON or UTF-8. They become a version of the dataset NAME__rejects. With more of them than that no
+    version of NAME is made. millrace replay loads them again, for example with another --column-type.
+
     The version is visible as a whole or not at all. It is visible after exit code 0, or 3 with --strict. After another
     exit code it is visible only in rare cases, which the error line names. Ctrl-C stops a load within two seconds and
     prints the command that resumes it.
@@ -85,6 +89,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     Example:
       millrace load flights flights.csv --null-value NA
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
+      millrace load visits visits.csv --column-type age=int64 --max-bad-rows 1%
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
     """
     check_dataset_name(name)
