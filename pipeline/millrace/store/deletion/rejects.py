@@ -24,19 +24,18 @@ def reject_label(version: Version) -> str | None:
     return label
 
 
-def abandoned_rejects(versions: Iterable[Version], rejects: Sequence[Version]) -> list[Version]:
-    """Return the visible versions of rejects that only deleted versions of the dataset name."""
-    versions = list(versions)
-    named = {reject_label(version) for version in versions if version.deleted_at is None}
-    before = {reject_label(version) for version in versions if version.mark == DELETED and version.deleted_at}
-    return [reject for reject in rejects if reject.deleted_at is None and reject.label in before - named]
+def unneeded_rejects(versions: Sequence[Version], rejects: Iterable[Version], now: datetime) -> list[Version]:
+    """Return the visible versions of rejects that no visible version of the dataset names.
 
-
-def expired_rejects(versions: Iterable[Version], rejects: Sequence[Version], now: datetime) -> list[Version]:
-    """Return the visible versions of rejects that no visible version names, and that are older than 90 days."""
+    Rejects that no deleted version names either are those of a failed or a running load. They are unneeded after 90
+    days.
+    """
     named = {reject_label(version) for version in versions if version.deleted_at is None}
+    deleted = {reject_label(version) for version in versions if version.mark == DELETED}
     return [
         reject
         for reject in rejects
-        if reject.deleted_at is None and reject.label not in named and now - reject.committed_at > UNNAMED_REJECTS_KEPT
+        if reject.deleted_at is None
+        and reject.label not in named
+        and (reject.label in deleted or now - reject.committed_at > UNNAMED_REJECTS_KEPT)
     ]

@@ -23,7 +23,7 @@ from millrace.store.catalogue.version import DELETED, Version
 from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.rejects import REJECTS_ENDING, abandoned_rejects, expired_rejects, reject_label
+from millrace.store.deletion.rejects import REJECTS_ENDING, reject_label, unneeded_rejects
 from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
 from millrace.store.repair.repair import ALIVE
@@ -163,11 +163,9 @@ class VersionDeletion:
             replace(version, deleted_at=version.deleted_at or now, mark=DELETED) if version.label in labels else version
             for version in self._replicas.versions(name)
         ]
-        unneeded = [*abandoned_rejects(versions, rejects), *expired_rejects(versions, rejects, now)]
-        if not unneeded:
-            return []
-        protected = self._replicas.protected_versions(name + REJECTS_ENDING)
-        return [version for version in dict.fromkeys(unneeded) if (version.number, version.hex) not in protected]
+        unneeded = unneeded_rejects(versions, rejects, now)
+        protected = self._replicas.protected_versions(name + REJECTS_ENDING) if unneeded else set()
+        return [version for version in unneeded if (version.number, version.hex) not in protected]
 
     def prune_rejects(self, *, now: bool, dry_run: bool) -> SweepReport:
         """Mark as deleted the rejects of failed loads that are older than 90 days, of all datasets."""
