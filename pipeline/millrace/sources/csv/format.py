@@ -115,6 +115,8 @@ def _types(
     Records that the rules set aside have no influence, if they cannot be divided into the columns or do not fit a given
     type.
     """
+    if rules.sets_aside and all(name in given for name in names):
+        return given, []  # nothing is inferred, and rows that do not fit are set aside when they are loaded
     try:
         return _inferred(files, options, names, given, lambda block: block)
     except (SourceFormatError, SourceTypeError):

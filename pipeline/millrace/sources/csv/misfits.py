@@ -53,14 +53,26 @@ class CsvRecordParser:
         self._reads_dates = not options.date_format
         self._columns = tuple(columns)
         self._final = final
+        self._misfit_rows: dict[tuple[int, int, int], set[int]] = {}
 
     def without_misfits(self, block: Block) -> Block:
         """Return the block with blank lines for the records that are not UTF-8 or do not fit, for inference."""
+        # Inference reads the first blocks several times.
+        key = (block.file, block.offset, len(block.data))
+        if key not in self._misfit_rows:
+            self._misfit_rows[key] = self._rows_not_inferred(block)
+        records = Records.of(block, self._starts(block))
+        return records.blanked(self._misfit_rows[key])
+
+    def _rows_not_inferred(self, block: Block) -> set[int]:
         records, broken, texts = self._divided(block)
         whole = records.without(misfit.row for misfit in broken)
         given = {name: self.given[name] for name in self._columns if name in self.given}
         unfit = self._unfit(whole, texts, given)
-        return records.blanked({misfit.row for misfit in (*broken, *unfit)} | records.not_utf8())
+        return {misfit.row for misfit in (*broken, *unfit)} | records.not_utf8()
+
+    def _starts(self, block: Block) -> NDArray[np.int64]:
+        return record_starts(block.data, scan_quotes(block.data, self._delimiter))
 
     def misfits(self, block: Block, types: Types, exact: Container[str]) -> tuple[Records, list[Misfit], Types]:
         """Return the records, those that do not fit, and the types, widened from null and from integers.
@@ -86,7 +98,7 @@ class CsvRecordParser:
             misfits.append(Misfit((row.number or 1) - 1, "", reason, is_value=False))
             return "skip"
 
-        records = Records.of(block, record_starts(block.data, scan_quotes(block.data, self._delimiter)))
+        records = Records.of(block, self._starts(block))
         data = keep_mark(block.data if block.data.endswith((b"\n", b"\r")) else block.data + b"\n")
         texts = pc.read_csv(
             pa.BufferReader(data),
