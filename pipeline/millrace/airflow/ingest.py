@@ -127,7 +127,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
             report,
             warnings=tuple(warning_in_form_words(warning, titles) for warning in report.warnings),
             seconds=round(seconds, 3),
-            rows_per_s=round(report.rows / max(seconds, 0.001), 1),
+            rows_per_s=round(report.rows_read / max(seconds, 0.001), 1),
         )
         task.advance_to(report.rows)
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")

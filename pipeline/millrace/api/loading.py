@@ -136,7 +136,7 @@ class Loading(StoreConnection):
             if task is not None:
                 self.report_outcome(report, task)
         seconds = time.monotonic() - start
-        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows_read / seconds, 1))
 
     def replay(
         self, reference: str, *, column_types: Sequence[tuple[str, str]] = (), task: ProgressTask | None = None

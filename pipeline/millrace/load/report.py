@@ -95,6 +95,11 @@ class LoadReport:
         return self.replicas < 2
 
     @property
+    def rows_read(self) -> int:
+        """Rows that the load read: those that it added, and those that it set aside."""
+        return self.rows + self.rejected + self.discarded_rows
+
+    @property
     def ratio(self) -> float:
         """Raw bytes for each stored byte."""
         return self.raw_bytes / self.stored_bytes if self.stored_bytes else 1.0

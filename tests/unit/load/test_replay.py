@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from millrace.api import Store
 from millrace.errors import BadRowsError, InvalidNameError, UsageError
@@ -191,3 +195,27 @@ def test_names_of_rejects_are_reserved_and_names_too_long_for_them_are_refused(s
     with pytest.raises(InvalidNameError, match="at most 39"):
         store.load("v" * 40, visits, options())
     assert store.load("v" * 39, visits, options()).rejected == 3
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ages=st.lists(st.sampled_from(["1", "22", "2.5", "-7", "1e3", "", "x", "3,"]), min_size=1))
+def test_a_replay_gives_the_rows_of_the_mended_file(store: Store, tmp_path: Path, ages: list[str]) -> None:
+    name = f"visits_{uuid4().hex[:8]}"
+    path = tmp_path / f"{name}.csv"
+    path.write_text("age,name\n" + "".join(f"{age},{number}\n" for number, age in enumerate(ages)))
+    first = store.load(name, path, options("100%"))
+    added = None
+    if first.rejects is not None:
+        with suppress(BadRowsError):
+            added = store.replay(name, column_types=[("age", "float64")]).load
+    mended = [age for age in ages if age not in ("x", "3,")]
+    path.write_text("age,name\n" + "".join(f"{age},{n}\n" for n, age in enumerate(ages) if age in mended))
+    expected = store.load(f"{name}_m", path, LoadOptions(source=SourceOptions(column_types=(("age", "float64"),))))
+    assert first.rows + (0 if added is None else added.rows) == expected.rows
+    if first.rows or added is not None:
+        assert values(store, name) == values(store, f"{name}_m")
+
+
+def values(store: Store, name: str) -> list[tuple[float | None, int]]:
+    table = store.dataset(name).to_table()
+    return sorted(((row["age"], row["name"]) for row in table.to_pylist()), key=lambda value: value[1])

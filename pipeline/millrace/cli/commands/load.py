@@ -127,7 +127,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
         report = replace(
             report,
             seconds=round(seconds, 3),
-            rows_per_s=round(report.rows / seconds, 1),
+            rows_per_s=round(report.rows_read / seconds, 1),
             missing=tuple(missing),
             warnings=(*map(_without, missing), *report.warnings),
         )
