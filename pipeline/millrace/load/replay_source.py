@@ -72,8 +72,14 @@ class ReplayFiles:
         """Return the reject with the file, the line and the kind of the row in its first source."""
         rows = self._rows[reject.file]
         index = bisect_right(rows.starts, reject.line) - 1
-        return reject._replace(
-            file=list(self._names)[rows.files[index]], line=rows.lines[index], kind=_KINDS[rows.kinds[index]]
+        return Reject(
+            list(self._names)[rows.files[index]],
+            rows.lines[index],
+            reject.column,
+            reject.reason,
+            reject.raw,
+            _KINDS[rows.kinds[index]],
+            reject.is_complete,
         )
 
     def _file_name(self, number: int) -> str:

@@ -22,7 +22,10 @@ from millrace.sources import (
     open_split,
     plan_source,
 )
+from millrace.sources.csv.misfits import CsvRecordParser
+from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text import blocks
+from millrace.sources.text.blocks import Block
 
 MANY = RowRules(BadRowBudget(rows=1_000_000))
 
@@ -230,3 +233,25 @@ def test_the_text_of_a_row_is_cut_and_all_rejects_are_bounded(tmp_path: Path, mo
     rows = [row for batch in reader.rejects.take() for row in batch.to_pylist()]
     assert [(len(row["raw"]), row["is_complete"]) for row in rows] == [(65_536, False)] * 3
     assert (sum(reader.rejects.counts.values()), reader.rejects.unstored) == (5, 2)
+
+
+VALUES = st.one_of(st.text("0123456789+-.eExXnaifNA \t", max_size=8), st.floats().map(repr), st.integers().map(hex))
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=VALUES, kind=st.sampled_from([pa.int64(), pa.int8(), pa.float64(), pa.float32(), pa.date32()]))
+def test_the_patterns_match_every_value_that_pyarrow_reads(value: str, kind: pa.DataType) -> None:
+    options = SourceOptions()
+    parser = CsvRecordParser(CsvParser(options), options, ["a"], {"a": kind}, {"a"})
+    block = Block(0, f'"{value}"\n'.encode(), 0, 0, 0, columns=("a",))
+    _, misfits, _, batch = parser.misfits(block, {"a": kind}, ())
+    try:
+        expected = CsvParser(options).parse(block, {"a": kind})
+    except pa.ArrowInvalid:
+        assert [misfit.row for misfit in misfits] == [0]
+    else:
+        assert misfits == []
+        assert batch is not None
+        assert batch.equals(expected)
+        pattern = parser._pattern(kind)
+        assert expected.column(0).null_count or not parser._rows_unlike(pa.array([value.encode()]), str(pattern))
