@@ -5,10 +5,12 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
-from millrace.load.plan import LoadOptions, LoadPlan, make_plan
+from millrace.load.options import LoadOptions
+from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.reject_version import publish_rejects_of_split, report_fields
 from millrace.load.rejects import SplitOverBudgetError
@@ -19,11 +21,14 @@ from millrace.load.replay import (
     reading_of,
     rejects_of,
     replay_plan,
+    replay_run,
 )
 from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport, outcome, version_report
+from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
+from millrace.load.run_record import RunRecord, skipped_report
 from millrace.load.split import SplitResult, load_split, task_unit
 
 __all__ = [
@@ -32,9 +37,13 @@ __all__ = [
     "LoadReport",
     "ReplayFiles",
     "ReplayReport",
+    "RunRecord",
+    "SourceFacts",
     "SplitOverBudgetError",
     "SplitResult",
+    "StageTimes",
     "check_any_fits",
+    "confirm_version",
     "earlier_replay",
     "load_split",
     "loader_memory",
@@ -47,9 +56,11 @@ __all__ = [
     "reading_of",
     "rejects_of",
     "replay_plan",
+    "replay_run",
     "report_facts",
     "report_fields",
     "report_table",
+    "skipped_report",
     "task_unit",
     "unfinished_run",
     "version_report",

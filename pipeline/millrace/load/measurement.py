@@ -9,6 +9,7 @@ from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.rejects import RejectResult
 from millrace.load.report import LoadReport
+from millrace.load.report_parts import SourceFacts
 from millrace.load.split import task_unit
 from millrace.progress import ProgressTask
 from millrace.settings import Settings
@@ -47,9 +48,11 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
         retries=0,
         splits=1,
         source=plan.source.uri,
+        source_facts=SourceFacts.of(plan.source.facts()),
         warnings=distinct(plan.source.warnings),
         columns=reported_columns(schema),
         columns_total=len(schema),
+        schema_changes=plan.schema_changes,
         rejected=rejects.bad,
         discarded_rows=rejects.discarded_rows,
         discarded_values=rejects.discarded_values,

@@ -110,7 +110,7 @@ class _Publisher:
         pages = [page for result in results for page in promised_pages(self._catalogue, plan, result)]
         settings = {"rejects_of": {"version": self._plan.label, "failed": failed, **counts}}
         steps = VersionRowWriter(
-            self._catalogue, self._catalogue_writer, plan.dataset, plan.source, results, pages, settings
+            self._catalogue, self._catalogue_writer, plan.dataset, plan, results, pages, (), settings
         )
         version = publish_with_retry(steps, plan, graph).version
         attempts = {result.attempt_id for result in results}

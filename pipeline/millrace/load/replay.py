@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from millrace.arrow import decoded_type
 from millrace.errors import BadRowsError, UsageError
-from millrace.load.plan import LoadOptions, LoadPlan, make_plan
+from millrace.load.options import LoadOptions
+from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.reject_version import READING_KEY, schema_of_hex
 from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport
@@ -114,6 +115,11 @@ def earlier_replay(catalogue: Catalogue, version: Version) -> ReplayReport | Non
     return None
 
 
+def replay_run(version: Version) -> str:
+    """Return the run of every replay of a version."""
+    return f"replay-of-{version.dataset}-{version.label}"
+
+
 def replay_plan(
     catalogue: Catalogue,
     settings: Settings,
@@ -129,7 +135,7 @@ def replay_plan(
     """
     options = _options(catalogue, version, reading, column_types, folder)
     load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL)
-    run = f"replay-of-{version.dataset}-{version.label}"
+    run = replay_run(version)
     plan = make_plan(catalogue, settings, version.dataset, files.paths, load_options, run=run, one_stream=True)
     fingerprint = hashlib.sha256(run.encode()).hexdigest()
     hexpart = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
@@ -157,6 +163,7 @@ def _options(
         format="csv" if is_csv else "jsonl",
         column_types=tuple(types.items()),
         schema_file=schema_file,
+        records=None,
         encoding="utf-8",
         header=True,
         skip_rows=0,

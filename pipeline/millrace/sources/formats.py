@@ -12,15 +12,16 @@ from millrace.sources.bytes.format import BYTES
 from millrace.sources.csv.format import CSV
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
+from millrace.sources.json.format import JSON
 from millrace.sources.jsonl.format import JSONL
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.options import FORMAT_NAMES
 from millrace.sources.parquet.format import PARQUET
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.source_format import Format
-from millrace.sources.table_columns import renamed
+from millrace.sources.table_columns import never_null, renamed, with_planned_columns
 
-FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, CSV, BYTES)}
+FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, JSON, CSV, BYTES)}
 """All formats by name, in the order in which they are detected."""
 FORMAT_NAMES.update(FORMATS)
 
@@ -35,9 +36,14 @@ def read_parts(
     """
     if plan.uri == STANDARD_INPUT and not preview:
         standard_input().load()
-    names = plan.source_schema.names
+    schema = plan.source_schema
     for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content, rejects):
-        columns = batch if batch.schema.names == names else batch.select(names)
+        columns = batch
+        if batch.schema.names != schema.names:
+            lacks = plan.may_lack_columns
+            columns = with_planned_columns(batch, schema) if lacks else batch.select(schema.names)
+        if plan.may_lack_columns:
+            columns = never_null(columns, schema, plan.files[file].name)
         yield ReadBatch(_with_new_names(plan, columns), file, part_bytes)
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 
 from millrace.errors import SourceFormatError
+from millrace.sources.agreement import Agreement
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
@@ -62,13 +63,13 @@ class Format:
     that apply to all formats. ``deciding_options`` are those of them that make any text this format. ``endings``
     are the endings of file names. Every file of a binary format begins with one of ``magic``. ``detect`` returns
     the format that the first bytes of any other file show, or None. ``plan`` takes the address that messages name,
-    the files, the options in force and the rules for rows. ``read`` yields the batches of some parts of a plan in
-    their order.
+    the files, the options in force, the rules for rows, and with a contract the agreement. ``read`` yields the batches
+    of some parts of a plan in their order.
     """
 
     name: str
     label: str
-    plan: Callable[[str, tuple[SourceFile, ...], SourceOptions, RowRules], SourcePlan]
+    plan: Callable[[str, tuple[SourceFile, ...], SourceOptions, RowRules, Agreement | None], SourcePlan]
     read: Callable[[SourcePlan, list[FilePart], ReadContent, RejectLog], Iterator[ReadBatch]]
     options: frozenset[str] = frozenset()
     deciding_options: frozenset[str] = frozenset()

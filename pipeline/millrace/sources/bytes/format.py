@@ -8,6 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from millrace.sources.agreement import Agreement
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import read_fully
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
@@ -63,7 +64,9 @@ def _batch(rows: list[tuple[str, int, bytes]]) -> pa.RecordBatch:
     return pa.record_batch(list(zip(*rows, strict=True)), schema=BYTES_SCHEMA)
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules) -> SourcePlan:
+def _plan(
+    uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules, agreement: Agreement | None
+) -> SourcePlan:
     """Plan files of any kind; each unit but the last of a file is a multiple of ``piece_bytes``."""
     units: list[Unit] = []
     step = max(options.piece_bytes, options.split_bytes // options.piece_bytes * options.piece_bytes)

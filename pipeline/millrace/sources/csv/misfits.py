@@ -18,6 +18,7 @@ import pyarrow.csv as pc
 
 from millrace.arrow import Path
 from millrace.compat.pyarrow.csv import keep_mark
+from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
@@ -56,6 +57,7 @@ class CsvRecordParser:
         self._columns = tuple(columns)
         self._final = final
         self._misfit_rows: dict[tuple[int, int, int], set[int]] = {}
+        self.dropping_columns: NewColumns | None = None
 
     def without_misfits(self, block: Block) -> Block:
         """Return the block with blank lines for the records that are not UTF-8 or do not fit, for inference."""
@@ -64,7 +66,7 @@ class CsvRecordParser:
         records = self._records(block)
         if key not in self._misfit_rows:
             given = {name: self.given[name] for name in self._columns if name in self.given}
-            unfit, _, _ = self._separated(records, given or {self._columns[0]: pa.binary()}, (), final=given)
+            unfit, _, _ = self._separated(records, given or {self._columns[0]: pa.binary()}, (), final=given, unfit={})
             self._misfit_rows[key] = {*unfit, *records.not_utf8()}
         return records.blanked(self._misfit_rows[key])
 
@@ -75,21 +77,27 @@ class CsvRecordParser:
         of its values is a double.
         """
         records = self._records(block)
-        unfit, types, batch = self._separated(records, types, exact, final=self._final)
+        unfit = self._dropped(records)
+        unfit, types, batch = self._separated(records, types, exact, final=self._final, unfit=unfit)
         return Separated(records, sorted(unfit.values()), types, batch)
 
     def _records(self, block: Block) -> Records:
         return Records.of(block, record_starts(block.data, scan_quotes(block.data, self._delimiter)))
 
     def _separated(
-        self, records: Records, types: Types, exact: Container[str], final: Container[str]
+        self,
+        records: Records,
+        types: Types,
+        exact: Container[str],
+        *,
+        final: Container[str],
+        unfit: dict[int, Misfit],
     ) -> tuple[dict[int, Misfit], Types, pa.RecordBatch | None]:
-        """Return the misfits by row, the types, and the rows that fit (None: there are none).
+        """Return the misfits by row, ``unfit`` and more, the types, and the rows that fit (None: there are none).
 
         The rows are parsed together. After each failure the column that it names is examined, then all columns, and
         then the rows are parsed in parts.
         """
-        unfit: dict[int, Misfit] = {}
         examined: set[str] = set()
         while len(rest := records.without(unfit)):
             batch = self._attempt(rest.part(0, len(rest)), len(rest), types)
@@ -109,7 +117,7 @@ class CsvRecordParser:
                 more = search(rest, partial(self._failure, types=types))
                 if not more:
                     raise pa.ArrowInvalid(batch.reason)
-            unfit |= {misfit.row: misfit for misfit in more}
+            unfit = unfit | {misfit.row: misfit for misfit in more}
         return unfit, types, None
 
     def _ragged(self, records: Records) -> list[Misfit]:
@@ -205,6 +213,20 @@ class CsvRecordParser:
             wider |= {n: pa.float64() for n in integers if self._has_double(records, texts.column(n), n)}
         # Blocks that were parsed ahead with the same object are not parsed again.
         return types if wider == types else wider
+
+    def _dropped(self, records: Records) -> dict[int, Misfit]:
+        """Return the records with a value in a new column, if the contract drops them, and those that are ragged."""
+        if self.dropping_columns is None or not len(records):
+            return {}
+        misfits = {misfit.row: misfit for misfit in self._ragged(records)}
+        whole = records.without(misfits)
+        if not len(whole):
+            return misfits
+        rows = self.dropping_columns.rows(whole.part(0, len(whole)))
+        numbers = whole.numbers.tolist()
+        reason = "the column is not one of the dataset"
+        dropped = [Misfit(numbers[row], column, reason, is_value=True) for row, column in rows.items()]
+        return misfits | {misfit.row: misfit for misfit in dropped}
 
     def _has_double(self, records: Records, texts: pa.Array, name: str) -> bool:
         """Return whether a value of a column of integers is a double, and no integer that a double would change."""

@@ -7,6 +7,7 @@ import pyarrow as pa
 from millrace.arrow import Path
 from millrace.errors import SourceTypeError
 from millrace.sources.csv.block_errors import BlockErrors
+from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.nulls import nulls_in_text
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
@@ -18,7 +19,10 @@ from millrace.sources.text.whole_numbers import changed_row, refusal
 
 
 class TypedCsvParser:
-    """The ``BlockParser`` of CSV; columns of the ``given`` names may be rounded, and those of ``final`` never widen."""
+    """The ``BlockParser`` of CSV; columns of the ``given`` names may be rounded, and those of ``final`` never widen.
+
+    With ``may_lack_columns`` a column that a file lacks is null.
+    """
 
     errors = (pa.ArrowInvalid,)
 
@@ -29,18 +33,26 @@ class TypedCsvParser:
         types: Types,
         given: frozenset[str],
         final: frozenset[str] | None = None,
+        *,
+        may_lack_columns: bool = False,
     ) -> None:
-        self.parser = CsvParser(options)
+        self.parser = CsvParser(options, may_lack_columns=may_lack_columns)
         self.block_errors = BlockErrors(self.parser, text, options.delimiter or ",")
         self._text = text
         self._given = given
         self._final = given if final is None else final
         self._columns = tuple(types)
+        self.dropping_columns: NewColumns | None = None
         default_nulls = options.null_values is None
         self._planned_nulls = frozenset(n for n, kind in types.items() if default_nulls and pa.types.is_null(kind))
 
     def parse(self, block: Block, types: Types) -> pa.RecordBatch:
-        """Return the rows of a block with these types; raises ``pa.ArrowInvalid`` for a value that does not fit."""
+        """Return the rows of a block with these types; raises ``pa.ArrowInvalid`` for a value that does not fit.
+
+        A value in one of ``dropping_columns`` does not fit, because its row is dropped.
+        """
+        if self.dropping_columns and self.dropping_columns.rows(block):
+            raise pa.ArrowInvalid("a value in a column that the dataset does not have")
         return self.parser.parse(block, types, self._columns)
 
     def parse_wider(self, block: Block, types: Types) -> tuple[pa.RecordBatch, Types]:

@@ -36,10 +36,15 @@ _UNKNOWN: Final = Failure(None, "", "", is_value=False)
 
 
 class LineRecordParser:
-    """The ``RecordParser`` of JSON lines; types may widen with ``widens``, and new columns may appear with ``grow``."""
+    """The ``RecordParser`` of JSON lines; types may widen with ``widens``, and new columns may appear with ``grow``.
 
-    def __init__(self, parser: TypedLineParser, *, widens: bool, grow: bool = False) -> None:
-        self.given = parser.given
+    Numbers of the columns ``may_round`` may be rounded to their type (None: those with a given type).
+    """
+
+    def __init__(
+        self, parser: TypedLineParser, *, widens: bool, grow: bool = False, may_round: Container[str] | None = None
+    ) -> None:
+        self.given: Container[str] = parser.given if may_round is None else may_round
         self._parser = parser
         self._widens = widens
         self._grow = grow
@@ -71,7 +76,7 @@ class LineRecordParser:
         kept = {name: kind for name, kind in types.items() if name not in without}
         try:
             row = self._parser.parse(block.data, kept, "ignore")
-            names = self._parser.infer(block.data).schema.names
+            names = self._parser.parse(block.data, {}, "infer").schema.names
         except ERRORS:
             return line_failure(block.data, kept, self._parser, self._widens)
         if unknown := [name for name in names if name not in types and name not in without]:
@@ -183,11 +188,21 @@ def line_failure(line: bytes, types: Types, parser: TypedLineParser, widens: boo
         return Failure(row, *change, is_value=True)
     unknown = [name for name in inferred.schema.names if name not in types]
     other = {f.name: types[f.name] for f in inferred.schema if f.name in types and f.type != types[f.name]}
-    column = _misfit_column(line, other, parser) or next(iter(unknown), "")
+    column = _misfit_column(line, other, parser) or next(iter(unknown), "") or _column_of_new_field(line, types, parser)
     if column in types:
         value = inferred.column(column)[0]
         return Failure(row, column, f"{shortened(repr(value.as_py()))} is not {types[column]}", is_value=True)
     return Failure(row, column, "the column is not one of the dataset", is_value=bool(column))
+
+
+def _column_of_new_field(line: bytes, types: Types, parser: TypedLineParser) -> str:
+    """Return the column with a struct that has a field that its type lacks, or an empty text."""
+    for field in parser.parse(line, {}, "infer").schema:
+        if pa.types.is_nested(types.get(field.name)):
+            with suppress(*ERRORS):
+                parser.parse(line, {**types, field.name: field.type})
+                return str(field.name)
+    return ""
 
 
 def _misfit_column(line: bytes, types: Types, parser: TypedLineParser) -> str:

@@ -5,7 +5,7 @@ Types are widened where that is allowed. An error names the file, line and colum
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.jsonl.width import leaf_count, narrow_pieces
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.reject_log import RejectLog
+from millrace.sources.row_rules import Reaction
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.records import record_starts
@@ -36,17 +37,42 @@ def read_jsonl(
 
     Rows that do not fit are added to ``rejects`` if the plan's rules say so.
     """
+    return read_lines(plan, parts, TextFiles(plan.files, plan.options, content.open_decompressed, None), rejects)
+
+
+def read_lines(plan: SourcePlan, parts: list[FilePart], text: TextFiles, rejects: RejectLog) -> Iterator[ReadBatch]:
+    """Yield batches of these parts of a plan whose lines ``text`` opens."""
     types = {field.name: field.type for field in plan.source_schema}
     given = given_types(plan.options, None)
-    text = TextFiles(plan.files, plan.options, content.open_decompressed, None)
     text.add_lines(plan.splits)
-    lines = TypedLineParser(plan.options, given)
-    parser = _BlockParser(lines, text, widens=plan.rules.widens)
-    records = LineRecordParser(lines, widens=plan.rules.widens)
+    lines = TypedLineParser(_only_columns(plan), {**_agreed_types(plan, types), **given})
+    # Agreed columns that may not widen are among the given ones of the parser; new columns may widen.
+    widens = plan.rules.widens or plan.agreed < len(types)
+    parser = _BlockParser(lines, text, given, widens=widens)
+    records = LineRecordParser(lines, widens=widens, may_round=given)
     separator = RowSeparator(records, text, rejects) if plan.rules.sets_aside else None
     blocks = narrow_blocks(blocks_of_lines(text, parts), sum(map(leaf_count, types.values())))
     for block, batch in TypedBlocks(parser, types, given, separator).batches(blocks):
         yield ReadBatch(batch, block.file, block.position - block.stream_start)
+
+
+def _agreed_types(plan: SourcePlan, types: Types) -> Types:
+    """Return the types of the agreed columns that do not widen while rows are read."""
+    agreed = {name: types[name] for name in plan.source_schema.names[: plan.agreed]}
+    if not plan.rules.widens:
+        return agreed
+    return {name: kind for name, kind in agreed.items() if not _may_widen(kind)}
+
+
+def _may_widen(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(kind) or pa.types.is_int64(kind) or pa.types.is_nested(kind))
+
+
+def _only_columns(plan: SourcePlan) -> tuple[str, ...] | None:
+    """Return the columns to be read if other ones are ignored, else None."""
+    if plan.rules.columns is Reaction.DISCARD_VALUE:
+        return tuple(plan.source_schema.names)
+    return plan.options.columns
 
 
 def blocks_of_lines(
@@ -69,10 +95,11 @@ class _BlockParser:
 
     errors = ERRORS
 
-    def __init__(self, parser: TypedLineParser, text: TextFiles, *, widens: bool = True) -> None:
+    def __init__(self, parser: TypedLineParser, text: TextFiles, given: Container[str], *, widens: bool = True) -> None:
         self._widens = widens
         self._parser = parser
         self._text = text
+        self._given = given
 
     def parse(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block, or raise one of ``ERRORS`` for a value that ``parse_wider`` may still read."""
@@ -95,7 +122,7 @@ class _BlockParser:
         """
         column, starts = str(path[0]), record_starts(block.data, None).tolist()
         lines = list(lines_of(block.data, starts))
-        change = changed_line(lines, path, values.type, given=column in self._parser.given)
+        change = changed_line(lines, path, values.type, given=column in self._given)
         if change is None:
             return None
         row, number = change

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import Path
+from millrace.errors import SourceTypeError
 from millrace.sources.reject_log import RejectLog, raw_text
 from millrace.sources.row_rules import Reaction, Reject, RejectKind
 from millrace.sources.text.blocks import Block
@@ -89,6 +90,7 @@ class RowSeparator:
             misfits = sorted([*misfits, *changed])
             fitting = fitting.without(misfit.row for misfit in changed)
             batch, whole = self._parse(fitting, types), fitting.part(0, len(fitting))
+        self._refuse_new_columns(records, misfits, types)
         rows = {misfit.row: [misfit] for misfit in misfits}
         partial = self._with_nulls(records, rows, types)
         every = [misfit for of_row in rows.values() for misfit in of_row]
@@ -112,6 +114,23 @@ class RowSeparator:
             return RejectKind.BAD
         reaction = self._log.rules.types if misfit.column in types else self._log.rules.columns
         return RejectKind.BAD if reaction is None else _KINDS.get(reaction, RejectKind.BAD)
+
+    def _refuse_new_columns(self, records: Records, misfits: Iterable[Misfit], types: Types) -> None:
+        """Raise ``SourceTypeError`` for the first new column if columns freeze, whatever the budget is."""
+        new = [misfit for misfit in misfits if misfit.is_value and misfit.column and misfit.column not in types]
+        if not new or self._log.rules.columns is not Reaction.FREEZE:
+            return
+        block = records.block
+        name = self._text.files[block.file].name
+        line = self._text.line_of(block) + count_lines(block.data[: records.start_of(new[0].row)])
+        raise SourceTypeError(
+            f"{name}, line {line}: the dataset does not have the column {new[0].column!r}, "
+            "and the contract freezes its columns",
+            hint="write the files without new columns, or change the contract: with columns: evolve they are added",
+            file=name,
+            line=line,
+            column=new[0].column,
+        )
 
     # --- values that become null
 

@@ -24,6 +24,7 @@ from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.rejects import REJECTS_ENDING, reject_label, unneeded_rejects
+from millrace.store.deletion.report_removal import remove_reports
 from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
 from millrace.store.repair.repair import ALIVE
@@ -209,6 +210,7 @@ class VersionDeletion:
             report.problems.append(str(error))
         else:
             self._sweeps.empty_deleted(name, grace=grace)
+            remove_reports(self._replicas, name)
 
 
 def _may_have_rejects(name: str) -> bool:
