@@ -150,6 +150,14 @@ def _limit_fields(settings: Settings) -> dict[str, Param]:
 
     load = settings.load
     return {
+        "max_bad_rows": Param(
+            "0",
+            type="string",
+            section="Limits",
+            title="Bad rows",
+            description="Rows that may be set aside because they do not fit: a number, or a percentage (1%). They "
+            "become a version of the dataset with __rejects behind its name.",
+        ),
         "split_bytes": field(
             load.split_bytes, 1_000_000, 10_000_000_000, "Size of a split", "Bytes of the source that one task loads."
         ),

@@ -13,7 +13,7 @@ from millrace.errors import SourceError, SourceNotFoundError, UsageError
 from millrace.load import LoadOptions
 from millrace.names import parse_rename
 from millrace.settings import Settings
-from millrace.sources import WILDCARDS, Address, SourceOptions, address_of, walk
+from millrace.sources import WILDCARDS, Address, BadRowBudget, SourceOptions, address_of, walk
 from millrace.sources import parse_column_type as _column_type
 
 
@@ -49,8 +49,16 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
         codec=params["codec"],
         codec_level=params["codec_level"],
         chunk_bytes=params["chunk_bytes"],
+        bad_rows=_budget(params["max_bad_rows"]),
     )
     return allowed_source(params["source"], roots), options
+
+
+def _budget(text: str) -> BadRowBudget:
+    try:
+        return BadRowBudget.of(text.strip())
+    except ValueError as error:
+        raise UsageError(f"the field Bad rows is {text!r}", hint=str(error)) from None
 
 
 def _lines(given: Sequence[str] | None) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 
 import millrace
-from millrace.errors import ChunkMissingError
+from millrace.errors import ChunkMissingError, SourceTypeError
 from millrace.load.append import check_append, check_kept, common_schema, selector_of
 from millrace.load.checks import check_attempts, promised_pages
 from millrace.load.evolution import common_layout, format_setting
@@ -78,9 +78,20 @@ class VersionRowWriter(CatalogueSteps):
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
 
         Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
+        A replay is appended only to versions that hold the rows of the version that it replays.
         """
         if self.plan.mode == "incremental":
             raise superseded(self.dataset, self.plan.label, f"{self.dataset}@{parent}")
+        if replays := self.plan.replays:
+            graph = self.graph()
+            if not any(graph.contains(version, replays) for version in graph.visible if version.label == parent):
+                raise SourceTypeError(
+                    f"{self.dataset}@{parent} was published meanwhile and does not have the rows of "
+                    f"{self.dataset}@{replays}, so its rejects are not replayed",
+                    hint="load the source again with other types instead",
+                    dataset=self.dataset,
+                    version=parent,
+                )
         check_append(self.catalogue, self.dataset, parent, self.plan.source)
 
     def write(self, plan: LoadPlan) -> Published:

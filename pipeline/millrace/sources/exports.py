@@ -15,7 +15,7 @@ from millrace.sources.planning.plan import Source, plan_source
 from millrace.sources.planning.python_data import ArrowCopy
 from millrace.sources.planning.source_arguments import Paths, SourceLike, as_paths, as_source
 from millrace.sources.read import SplitReader, open_source, open_split
-from millrace.sources.reject_log import REJECT_SCHEMA, REJECTS_BYTES_MAX, RejectLog, over_budget
+from millrace.sources.reject_log import REJECT_SCHEMA, REJECTS_BYTES_MAX, RejectLog, RejectOrigins, over_budget
 from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
 from millrace.sources.types import load_schema_file, merge_schemas, parse_column_type, parse_type
 from millrace.sources.warnings import SourceWarning, distinct
@@ -31,6 +31,7 @@ __all__ = [
     "REJECTS_BYTES_MAX",
     "REJECT_SCHEMA",
     "RejectLog",
+    "RejectOrigins",
     "STANDARD_INPUT",
     "Source",
     "SourceChecksum",

@@ -233,3 +233,13 @@ def test_a_column_type_without_a_column_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
     with pytest.raises(UsageError, match="'int64' is not COLUMN=TYPE"):
         load_options(filled_in(source="a.csv", column_types=["int64"]), load_settings())
+
+
+def test_the_field_for_bad_rows_is_a_number_or_a_percentage(roots: tuple[str, ...]) -> None:
+    settings = load_settings(sources={"roots": roots})
+    params = {name: field.value for name, field in load_form().items()} | {"source": "a.csv", "dataset": "d"}
+    for text, expected in (("0", "0"), ("100", "100"), (" 1% ", "1%")):
+        _, options = load_options({**params, "max_bad_rows": text}, settings)
+        assert str(options.bad_rows) == expected
+    with pytest.raises(UsageError, match="101%"):
+        load_options({**params, "max_bad_rows": "101%"}, settings)

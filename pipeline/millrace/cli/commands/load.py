@@ -79,6 +79,10 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
     Other columns are read as ISO 8601. A date that does not exist is refused.
 
+    With --max-bad-rows, rows that do not fit are set aside: a wrong number of fields, a value that does not fit its
+    type, invalid JSON or UTF-8. They become a version of the dataset NAME__rejects. With more of them than that no
+    version of NAME is made. millrace replay loads them again, for example with another --column-type.
+
     --mode incremental leaves out each file that the dataset has loaded since the last replace. A file is compared by
     its full path, size, modification time and ctime. If only times differ, its CRC-32 is compared. Without a new file
     nothing is loaded, and skipped in the JSON is unchanged.
@@ -91,6 +95,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     Example:
       millrace load flights flights.csv --null-value NA
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
+      millrace load visits visits.csv --column-type age=int64 --max-bad-rows 1%
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
       millrace load orders answer.json --format json --records data.items
       millrace load sales 'sales/**/*.csv' --mode incremental
