@@ -11,9 +11,9 @@ from urllib.parse import unquote
 from millrace.airflow.form import allowed_roots, root_list
 from millrace.errors import SourceError, SourceNotFoundError, UsageError
 from millrace.load import LoadOptions
-from millrace.names import parse_rename
+from millrace.names import has_credentials, parse_rename
 from millrace.settings import Settings
-from millrace.sources import WILDCARDS, Address, SourceOptions, address_of, walk
+from millrace.sources import WILDCARDS, Address, SourceOptions, address_of, local_path, walk
 from millrace.sources import parse_column_type as _column_type
 
 
@@ -23,9 +23,10 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
     schema_file = params["schema_file"]
     source = SourceOptions(
         format=None if params["format"] == "auto" else params["format"],
+        connection=params["connection"],
         null_values=tuple(params["null_values"]) if params["null_values"] else None,  # an empty line is a spelling
         column_types=tuple(map(_column_type, _lines(params["column_types"]))),
-        schema_file=allowed_source(schema_file, roots) if schema_file else None,
+        schema_file=_schema_file(schema_file, roots) if schema_file else None,
         delimiter={"\\t": "\t", "tab": "\t"}.get(params["delimiter"], params["delimiter"]),
         encoding=params["encoding"],
         header=params["header"],
@@ -51,6 +52,12 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
     return allowed_source(params["source"], roots), options
 
 
+def _schema_file(path: str, roots: Sequence[str]) -> str:
+    allowed = allowed_source(path, roots)
+    local_path(allowed)
+    return allowed
+
+
 def _lines(given: Sequence[str] | None) -> tuple[str, ...]:
     """Return the lines of a field that are not blank; Airflow sends an emptied field as null."""
     return tuple(line for line in given or () if line.strip())
@@ -62,7 +69,8 @@ def allowed_source(source: str, roots: Sequence[str]) -> str:
     A relative path is searched below each root in turn. Wildcard characters in the name of a root are literal. The base
     folder of a pattern is its part before the first wildcard; matching follows no link that leads out of it. Raises
     ``UsageError`` with the roots for a path outside of them, a path that is not local, or ``..`` after a wildcard.
-    Raises ``SourceNotFoundError`` for a relative path that no root contains.
+    Raises ``SourceNotFoundError`` for a relative path that no root contains. A remote address is returned unchanged;
+    the plan refuses one that may not be loaded.
     """
     if not source.strip() or source == "-" or "\0" in source:
         raise _outside(source, roots, "is not a path")
@@ -74,6 +82,8 @@ def allowed_source(source: str, roots: Sequence[str]) -> str:
             raise SourceNotFoundError(f"there is no {source!r} in {root_list(roots)}", hint="put it into one of them")
     else:
         address = _address(source, roots)
+        if address.is_remote:
+            return source
     if _has_parent_after_wildcard(source):
         raise _outside(source, roots, "has .. behind a wildcard")
     real = os.path.realpath(address.base or address.path)
@@ -83,13 +93,12 @@ def allowed_source(source: str, roots: Sequence[str]) -> str:
 
 
 def _address(source: str, roots: Sequence[str], folder: str | None = None) -> Address:
+    if has_credentials(source):
+        return address_of(source)  # raises the error that does not show them
     try:
-        address = address_of(source, folder=folder)
+        return address_of(source, folder=folder)
     except UsageError:
         raise _outside(source, roots, "is not a file of this machine") from None
-    if address.scheme != "file":
-        raise _outside(source, roots, "is not a file of this machine")
-    return address
 
 
 def _has_parent_after_wildcard(source: str) -> bool:
