@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_an_object_that_is_overwritten_after_the_plan_is_refused(lake: Lake, siz
 def test_an_object_that_is_removed_after_the_plan_is_refused(lake: Lake) -> None:
     plan = plan_source(lake.put("a.csv", CSV))
     lake.store.delete("a.csv")  # type: ignore[attr-defined]
-    with pytest.raises(SourceNotFoundError, match="s3://lake/a.csv does not exist"), open_source(plan) as reader:
+    with pytest.raises(SourceNotFoundError, match=r"s3://lake/a\.csv does not exist"), open_source(plan) as reader:
         list(reader)
 
 
@@ -120,6 +121,15 @@ def test_a_second_load_requests_a_body_again(web: WebServer) -> None:
     web.contents[PATH] = CSV
     plan = plan_source(URL)
     assert read_all(plan) == read_all(plan)
+    assert web.requests == [PATH, PATH]
+
+
+def test_another_process_loads_a_body_without_its_plan(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.contents[PATH] = CSV
+    plan = SourcePlan.from_json(plan_source(URL).to_json())
+    monkeypatch.setattr("millrace.sources.io.inputs._bodies", OrderedDict())
+    with open_split(plan, plan.splits[0]) as reader:
+        assert sum(batch.num_rows for batch in reader) == 50_000
     assert web.requests == [PATH, PATH]
 
 
