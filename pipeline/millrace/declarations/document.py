@@ -14,9 +14,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from millrace.declarations.error_text import Problem, model_problem, unknown_key, without_credentials, wrong_value
+from millrace.declarations.error_text import Problem, model_problem, unknown_key, wrong_value
 from millrace.declarations.yaml_file import Location, YamlFile, read_yaml
 from millrace.errors import DeclarationError
+from millrace.names import without_credentials
 
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,38}"
 DEFAULTS: Final = "defaults"
