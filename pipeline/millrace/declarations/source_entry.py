@@ -201,7 +201,7 @@ class SourceEntry(OptionFields):
     def source_options(self) -> SourceOptions:
         """Return the options by which the source is read."""
         given = {name: value for name in SOURCE_OPTIONS if (value := getattr(self, name)) is not None}
-        return SourceOptions(**given)
+        return SourceOptions(connection=self.connection, **given)
 
     @property
     def interval(self) -> timedelta | None:

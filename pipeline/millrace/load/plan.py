@@ -203,7 +203,8 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
 def _fingerprint(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, mode: str) -> str:
     facts = {
         "source": source.facts(),
-        "options": source.options.to_json(),
+        # Other credentials for the same files are the same load.
+        "options": replace(source.options, connection=None).to_json(),
         "schema": base64.b64encode(source.schema.serialize().to_pybytes()).decode(),
         "chunks": chunks.to_json(),
         "layout": layout.to_json(),

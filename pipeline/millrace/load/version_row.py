@@ -20,7 +20,7 @@ from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
-from millrace.sources import STANDARD_INPUT, SourceChecksum, SourcePlan, merge_schemas
+from millrace.sources import SourceChecksum, SourcePlan, merge_schemas
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -192,5 +192,5 @@ def _content_facts(plan: LoadPlan, results: Sequence[SplitResult]) -> dict[str, 
             return {}
         checksum = checksum.followed_by(result.content)
     size_bytes = sum(file.size_bytes for file in plan.source.files)
-    covers_source = plan.source.uri == STANDARD_INPUT or checksum.size_bytes == size_bytes
+    covers_source = any(file.has_unknown_size for file in plan.source.files) or checksum.size_bytes == size_bytes
     return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

@@ -32,6 +32,13 @@ def _redis_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _connection_texts(values: Any) -> Any:
+    # A variable with JSON in it arrives parsed.
+    if not isinstance(values, dict):
+        return values
+    return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()}
+
+
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
 
 
@@ -162,6 +169,8 @@ class AirflowSettings(Section):
 class SourcesSettings(Section):
     """The file of declared sources, and the folders, hosts and buckets from which data may be loaded."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     file: str | None = None
     """The file of declared sources.
 
@@ -181,6 +190,13 @@ class SourcesSettings(Section):
     """
     buckets: Annotated[CommaList, AfterValidator(check_buckets)] = ()
     """Buckets from which data may be loaded, such as ``s3://flights``; by default any."""
+    connections: Annotated[dict[str, SecretStr], BeforeValidator(_connection_texts)] = Field(
+        default_factory=dict, repr=False
+    )
+    """Credentials and endpoints of remote sources by name, each as an Airflow connection: a URI or JSON. Never printed.
+
+    Inside Airflow a connection of that name defined in Airflow takes precedence.
+    """
 
     def entries_of(self, host: str, port: int) -> list[AllowedHost]:
         """Return the entries of ``hosts`` for a host and port."""

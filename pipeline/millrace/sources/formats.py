@@ -10,8 +10,8 @@ import pyarrow as pa
 from millrace.sources.arrow.format import ARROW
 from millrace.sources.bytes.format import BYTES
 from millrace.sources.csv.format import CSV
+from millrace.sources.io.inputs import begin_load
 from millrace.sources.io.source_checksum import ReadContent
-from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
 from millrace.sources.jsonl.format import JSONL
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.options import FORMAT_NAMES
@@ -29,11 +29,11 @@ def read_parts(
 ) -> Iterator[ReadBatch]:
     """Yield all batches of the given parts in order, with the columns in the plan's order and their new names.
 
-    ``content`` records the content of the bytes that are read. With ``preview`` standard input is kept for the load
-    that follows.
+    ``content`` records the content of the bytes that are read. With ``preview`` the bytes of standard input are
+    kept for the load that follows.
     """
-    if plan.uri == STANDARD_INPUT and not preview:
-        standard_input().load()
+    if not preview:
+        begin_load(plan.files[part.file] for part in parts)
     names = plan.source_schema.names
     for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content):
         columns = batch if batch.schema.names == names else batch.select(names)

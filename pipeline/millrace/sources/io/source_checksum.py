@@ -9,7 +9,6 @@ from typing import NamedTuple, Self
 
 from isal import isal_zlib
 
-from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.io.streams import ByteStream, StreamWrapper, open_bytes, open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 
@@ -64,15 +63,15 @@ class ReadContent:
         """Return the content of all bytes of these parts (file, start, stop), one after another.
 
         A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
-        by the reader of the file's first part. None if standard input was not read front to back.
+        by the reader of the file's first part. None if a file without ranges was not read front to back.
         """
         total = SourceChecksum()
         for number, start, stop in parts:
             file = self._files[number]
             checksum = self._read.get(ByteRange(file.uri, start, None if stop < 0 else stop))
-            if checksum is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
+            if checksum is None and start == 0 and file.has_ranges and not file.name.endswith("/"):
                 checksum = self._read_again(file)
-            if checksum is None and file.uri == STANDARD_INPUT:
+            if checksum is None and not file.has_ranges:
                 return None
             total = total.followed_by(checksum or SourceChecksum())
         return total
@@ -85,7 +84,7 @@ class ReadContent:
 
 
 def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
-    """Read all files once, one after another, and return their content; None for standard input."""
+    """Read all files once, one after another, and return their content; None if one has no ranges."""
     return ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
 
 

@@ -25,9 +25,10 @@ from millrace.sources.io.compression import (
     corruption_reported,
     single_member,
 )
-from millrace.sources.io.files import changed, check_unchanged, open_raw, stat_file
+from millrace.sources.io.files import changed, check_unchanged, open_raw, present_facts
 from millrace.sources.io.foreign_kinds import zip_refusal
-from millrace.sources.io.stdin import STANDARD_INPUT, InputStream, standard_input
+from millrace.sources.io.inputs import input_of
+from millrace.sources.io.kept_input import InputStream
 from millrace.sources.model import SourceFile
 
 _COPY_BYTES = 1 << 20
@@ -81,7 +82,7 @@ class RawStream:
         except OSError as error:
             raise SourceUnreadableError(f"{self._file.name} cannot be read: {error.strerror or error}") from error
         if not data:
-            raise changed(self._file, stat_file(self._file.uri))
+            raise changed(self._file, present_facts(self._file))
         self.position += len(data)
         return data
 
@@ -131,7 +132,7 @@ class _ZipMember:
 
     def __init__(self, file: SourceFile) -> None:
         self._reported = partial(corruption_reported, file.name, "zip")
-        self._archive = _spooled(open_bytes(file)) if file.uri == STANDARD_INPUT else open_raw(file)
+        self._archive = open_raw(file) if file.has_ranges else _spooled(open_bytes(file))
         try:
             with self._reported():
                 archive = zipfile.ZipFile(self._archive)
@@ -179,14 +180,14 @@ def compression_of(file: SourceFile) -> str | None:
 
 
 class _Beginning:
-    """A reader of a few bytes at growing offsets: standard input is read up to an offset, a file is opened at it."""
+    """A reader of a few bytes at growing offsets: an input is read up to an offset, a file is opened at it."""
 
     def __init__(self, file: SourceFile) -> None:
         self._file = file
         self._stream = open_bytes(file)
 
     def bytes_at(self, offset: int, size: int) -> bytes:
-        if self._file.uri == STANDARD_INPUT:
+        if not self._file.has_ranges:
             while (left := offset - self._stream.position) > 0 and self._stream.read(min(left, _COPY_BYTES)):
                 pass
         elif offset > self._stream.position:
@@ -204,7 +205,7 @@ Opener = Callable[[SourceFile, int, int | None], ByteStream]
 
 def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
     """Open the file's bytes without decompression."""
-    return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
+    return RawStream(file, start, stop) if file.has_ranges else InputStream(input_of(file))
 
 
 def open_decompressed(
@@ -224,9 +225,9 @@ def open_decompressed(
 def open_seekable(file: SourceFile) -> IO[bytes]:
     """Open the file's decompressed bytes for random access.
 
-    A compressed file and standard input are copied to a temporary file on disk first.
+    A compressed file and a file without ranges (standard input) are copied to a temporary file on disk first.
     """
-    if file.uri != STANDARD_INPUT and compression_of(file) is None:
+    if file.has_ranges and compression_of(file) is None:
         return open_raw(file)
     return _spooled(open_decompressed(file))
 
@@ -249,5 +250,5 @@ def _spooled(stream: ByteStream) -> IO[bytes]:
 
 
 def can_be_split(file: SourceFile) -> bool:
-    """Return whether parts of the file can be read alone: it is not standard input and not compressed."""
-    return file.uri != STANDARD_INPUT and compression_of(file) is None
+    """Return whether parts of the file can be read alone: it has ranges and is not compressed."""
+    return file.has_ranges and compression_of(file) is None

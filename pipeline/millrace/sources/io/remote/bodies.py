@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from millrace.errors import SourceTooLargeError, SourceUnreadableError
+from millrace.errors import SourceTooLargeError, SourceUnavailableError, SourceUnreadableError
 from millrace.sources.io.remote.addresses import WebAddress
 from millrace.sources.io.remote.model import PIECE_BYTES_MAX, TransferInterrupted
 from millrace.sources.io.remote.responses import UNKNOWN_SIZE, ResponseMetadata, transport_error
@@ -42,9 +42,9 @@ def body_pieces(
 ) -> Iterator[bytes]:
     """Yield the first ``expected_bytes`` of a body, or all of it if the number is -1.
 
-    Raises ``TransferInterrupted`` for a body that is shorter or interrupted. Raises ``SourceUnreadableError`` for one
-    that is too slow, and for one of unknown length without a mark of its end, because its truncation could not be
-    noticed.
+    Raises ``TransferInterrupted`` for a body that is shorter or interrupted, and ``SourceUnavailableError`` for one
+    that is too slow. Raises ``SourceUnreadableError`` for one of unknown length without a mark of its end, because its
+    truncation could not be noticed.
     """
     if expected_bytes == UNKNOWN_SIZE and metadata.length == UNKNOWN_SIZE and not _marks_its_end(response):
         raise SourceUnreadableError(
@@ -82,7 +82,7 @@ def _check_limits(
     received: int, waited_s: float, expected_bytes: int, address: WebAddress, limits: TransferLimits
 ) -> None:
     if waited_s > limits.grace_s and received < waited_s * limits.bytes_per_s_min:
-        raise SourceUnreadableError(
+        raise SourceUnavailableError(
             f"{address} is too slow: it sends fewer than {limits.bytes_per_s_min:,} bytes per second",
             hint="load it again later, or download it and load the copy",
             file=str(address),

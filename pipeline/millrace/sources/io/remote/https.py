@@ -1,7 +1,7 @@
 """Files of web servers, read by ``https://`` from the addresses that were checked.
 
-Each request resolves its host once, and goes to an address of this metadata. The certificate must be that of the host's
-name. No proxy, cookie or password file of the environment is used.
+Each request resolves its host once, and goes to one of these addresses. The certificate must be for the
+name of the host. No proxy, cookie or password file of the environment is used.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class RemoteFile(NamedTuple):
     encoding: str = ""
 
 
-class TransferInterrupted(Exception):  # noqa: N818  (an interruption, which the stream handles, not an error of the source)
+class TransferInterrupted(Exception):
     """A reset, a timeout, a status 5xx or 429, or a short body: the same read may succeed at the byte reached.
 
     The message names the cause without the address and without credentials.

@@ -16,6 +16,7 @@ from millrace.errors import (
     SourceFormatError,
     SourceNotFoundError,
     SourceTooLargeError,
+    SourceUnavailableError,
     SourceUnreadableError,
     UsageError,
 )
@@ -256,7 +257,7 @@ def test_a_server_that_is_too_slow_is_given_up(server: HttpsServer, files: Https
     file = files.facts(PATH)
     web_file.bytes_per_s = 1000
     begun = time.monotonic()
-    with pytest.raises(SourceUnreadableError, match="is too slow: it sends fewer than 10,000 bytes per second"):
+    with pytest.raises(SourceUnavailableError, match="is too slow: it sends fewer than 10,000 bytes per second"):
         read(files, file)
     assert time.monotonic() - begun < 3
 
