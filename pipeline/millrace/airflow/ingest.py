@@ -38,6 +38,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     """
     from millrace.airflow.request import load_options
     from millrace.load import loader_memory, task_unit
+    from millrace.sources import allowed_roots, check_below_roots
 
     context = get_current_context()
     with step("plan", dataset=params["dataset"], unit="splits") as (store, task), loader_memory():
@@ -45,6 +46,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
         # The run's identity is the same for every attempt, also after the run is cleared.
         run = f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
         planned = store.plan(params["dataset"], source, options, run=run)
+        check_below_roots(planned.source.files, allowed_roots(store.settings))
         document = planned.to_json()
         size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:

@@ -3,6 +3,7 @@
 from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
+from millrace.sources.io.allowed import allowed_source, check_below_roots
 from millrace.sources.io.local_files import walk
 from millrace.sources.io.remote.connections import SourceConnection, connection_of, register_connections
 from millrace.sources.io.source_checksum import SourceChecksum, read_content
@@ -34,8 +35,10 @@ __all__ = [
     "WHOLE_MAX",
     "WILDCARDS",
     "address_of",
+    "allowed_source",
     "as_paths",
     "as_source",
+    "check_below_roots",
     "connection_of",
     "distinct",
     "local_path",

@@ -16,6 +16,7 @@ from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
 from millrace.load import LoadPlan, loader_memory
 from millrace.progress import ProgressTask, null_task
+from millrace.settings import millrace_home
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
@@ -42,10 +43,12 @@ def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
 
 
 def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
-    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
-    (tmp_path / "a.csv").write_text("n\n1\n")
-    plan = store.plan("t", str(tmp_path / "a.csv"), run="r")
+    inbox = millrace_home() / "inbox"
+    inbox.mkdir(parents=True)
+    (inbox / "a.csv").write_text("n\n1\n")
+    plan = store.plan("t", str(inbox / "a.csv"), run="r")
     expected, backends = allocator(loader_memory()), []
 
     @contextmanager

@@ -20,6 +20,7 @@ from millrace.errors import SourceUnreadableError
 from millrace.sources.io.compression import (
     Bz2Reader,
     ReadableFile,
+    check_ratio,
     compression_kind,
     corruption_reported,
     single_member,
@@ -162,6 +163,21 @@ class _ZipMember:
         self._archive.close()
 
 
+class _RatioChecked(StreamWrapper):
+    """A stream of decompressed bytes that ends with an error where a small remote file becomes a huge one."""
+
+    def __init__(self, file: SourceFile, decompressed: ByteStream) -> None:
+        super().__init__(decompressed)
+        self._name, self._read_bytes = file.name, 0
+
+    def read(self, size: int) -> bytes:
+        """Read at most ``size`` decompressed bytes; return ``b""`` at the end."""
+        data = self._from.read(size)
+        self._read_bytes += len(data)
+        check_ratio(self._name, self.position, self._read_bytes)
+        return data
+
+
 def compression_of(file: SourceFile) -> str | None:
     """Return ``gzip``, ``zstd``, ``bz2``, ``zip`` or None by the file's first bytes, as ``compression_kind`` does."""
     with closing(_Beginning(file)) as beginning:
@@ -207,7 +223,8 @@ def open_decompressed(
     compression = compression_of(file) if start == 0 and stop is None else None
     if compression is None:
         return opener(file, start, stop)
-    return _ZipMember(file) if compression == "zip" else _Decompressed(file, compression, opener)
+    stream = _ZipMember(file) if compression == "zip" else _Decompressed(file, compression, opener)
+    return _RatioChecked(file, stream) if "://" in file.uri else stream
 
 
 def open_seekable(file: SourceFile) -> IO[bytes]:

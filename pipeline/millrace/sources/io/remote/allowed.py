@@ -1,4 +1,4 @@
-"""Who may load what: the hosts, networks and buckets from which data may be loaded.
+"""The sources that may be loaded: the hosts, networks and buckets from which data may be loaded.
 
 Each host must be listed in ``MILLRACE_SOURCES__HOSTS``, except the own endpoints of S3 and Google Cloud Storage. All
 addresses to which a host resolves must be public, or in the network with which the host is listed.

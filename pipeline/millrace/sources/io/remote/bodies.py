@@ -1,4 +1,4 @@
-"""The body of an answer as pieces, with limits on its bytes, its rate and its waiting times."""
+"""The body of a response as pieces, with limits on its bytes, its rate and its waiting times."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from millrace.errors import SourceTooLargeError, SourceUnreadableError
+from millrace.errors import SourceTooLargeError, SourceUnavailableError, SourceUnreadableError
 from millrace.sources.io.remote.addresses import WebAddress
-from millrace.sources.io.remote.answers import UNKNOWN_SIZE, Answer, transport_error
 from millrace.sources.io.remote.model import PIECE_BYTES_MAX, TransferInterrupted
+from millrace.sources.io.remote.responses import UNKNOWN_SIZE, ResponseMetadata, transport_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class TransferLimits:
 
     connect_s: float = 10.0
     read_s: float = 60.0
-    """The time until the first piece of an answer, and between two pieces."""
+    """The time until the first piece of a response, and between two pieces."""
     grace_s: float = 60.0
     """The rate is checked after this time of waiting for pieces; the time of the reader does not count."""
     bytes_per_s_min: int = 10_000
@@ -34,15 +34,19 @@ class TransferLimits:
 
 
 def body_pieces(
-    response: httpx.Response, answer: Answer, expected_bytes: int, address: WebAddress, limits: TransferLimits
+    response: httpx.Response,
+    metadata: ResponseMetadata,
+    expected_bytes: int,
+    address: WebAddress,
+    limits: TransferLimits,
 ) -> Iterator[bytes]:
     """Yield the first ``expected_bytes`` of a body, or all of it if the number is -1.
 
-    Raises ``TransferInterrupted`` for a body that is shorter or interrupted. Raises ``SourceUnreadableError`` for one
-    that is too slow, and for one of unknown length without a mark of its end, because its truncation could not be
-    noticed.
+    Raises ``TransferInterrupted`` for a body that is shorter or interrupted, and ``SourceUnavailableError`` for one
+    that is too slow. Raises ``SourceUnreadableError`` for one of unknown length without a mark of its end, because its
+    truncation could not be noticed.
     """
-    if expected_bytes == UNKNOWN_SIZE and answer.length == UNKNOWN_SIZE and not _marks_its_end(response):
+    if expected_bytes == UNKNOWN_SIZE and metadata.length == UNKNOWN_SIZE and not _marks_its_end(response):
         raise SourceUnreadableError(
             f"{address} does not mark the end of its body",
             hint="let the server send a Content-Length",
@@ -64,7 +68,7 @@ def body_pieces(
             yield piece[first : first + PIECE_BYTES_MAX]
     if received < expected_bytes:
         raise TransferInterrupted(f"the body ends after {received:,} of {expected_bytes:,} bytes")
-    if answer.length == expected_bytes:
+    if metadata.length == expected_bytes:
         # The end of the message, which has arrived, so that the connection can be used again.
         next(pieces, b"")
 
@@ -78,7 +82,7 @@ def _check_limits(
     received: int, waited_s: float, expected_bytes: int, address: WebAddress, limits: TransferLimits
 ) -> None:
     if waited_s > limits.grace_s and received < waited_s * limits.bytes_per_s_min:
-        raise SourceUnreadableError(
+        raise SourceUnavailableError(
             f"{address} is too slow: it sends fewer than {limits.bytes_per_s_min:,} bytes per second",
             hint="load it again later, or download it and load the copy",
             file=str(address),

@@ -1,7 +1,7 @@
 """Files of web servers, read by ``https://`` from the addresses that were checked.
 
-Each request resolves its host once, and goes to an address of this answer. The certificate must be that of the host's
-name. No proxy, cookie or password file of the environment is used.
+Each request resolves its host once, and goes to one of these addresses. The certificate must be for the
+name of the host. No proxy, cookie or password file of the environment is used.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from millrace.sources.io.remote.addresses import (
     resolve,
 )
 from millrace.sources.io.remote.allowed import check_listed, checked_addresses
-from millrace.sources.io.remote.answers import (
-    UNKNOWN_SIZE,
-    Answer,
-    changed_error,
-    check_encoding,
-    read_answer,
-    status_error,
-)
 from millrace.sources.io.remote.bodies import TransferLimits, body_pieces, interruptions_reported
 from millrace.sources.io.remote.model import RemoteFile
+from millrace.sources.io.remote.responses import (
+    UNKNOWN_SIZE,
+    ResponseMetadata,
+    changed_error,
+    check_encoding,
+    read_metadata,
+    status_error,
+)
 
 REDIRECTS_MAX: Final = 3
 _ADDRESSES_TRIED_MAX: Final = 4
@@ -84,25 +84,25 @@ class HttpsFiles:
         Raises the errors of ``RemoteFiles.facts``, and ``SourceFormatError`` for a ``Content-Encoding`` that is not
         decoded.
         """
-        answer = self._head(path)
-        if answer is None or answer.facts.size_bytes == UNKNOWN_SIZE or not answer.names_ranges:
-            answer = self._first_byte(path)
-        has_ranges = answer.status == HTTPStatus.PARTIAL_CONTENT or answer.names_ranges
-        return RemoteFile(path, answer.facts, has_ranges, answer.encoding)
+        metadata = self._head(path)
+        if metadata is None or metadata.facts.size_bytes == UNKNOWN_SIZE or not metadata.names_ranges:
+            metadata = self._first_byte(path)
+        has_ranges = metadata.status == HTTPStatus.PARTIAL_CONTENT or metadata.names_ranges
+        return RemoteFile(path, metadata.facts, has_ranges, metadata.encoding)
 
-    def _head(self, path: str) -> Answer | None:
+    def _head(self, path: str) -> ResponseMetadata | None:
         with self._request("HEAD", path) as (response, address), interruptions_reported(address):
             response.read()  # it has no body; the connection can be used again
-            return None if response.status_code in _HEAD_REFUSED else _answer(response, address)
+            return None if response.status_code in _HEAD_REFUSED else _metadata(response, address)
 
-    def _first_byte(self, path: str) -> Answer:
+    def _first_byte(self, path: str) -> ResponseMetadata:
         with self._request("GET", path, {"range": "bytes=0-0"}) as (response, address):
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                answer = read_answer(response.status_code, response.headers)
-                if answer.facts.size_bytes == 0:
-                    return answer
-            # An answer with the whole file shows that there are no ranges, even if it names them.
-            return _answer(response, address)._replace(names_ranges=False)
+                metadata = read_metadata(response.status_code, response.headers)
+                if metadata.facts.size_bytes == 0:
+                    return metadata
+            # A response with the whole file shows that there are no ranges, even if it names them.
+            return _metadata(response, address)._replace(names_ranges=False)
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes ``start`` to ``stop`` of a file, as ``RemoteFiles.read`` does."""
@@ -111,18 +111,18 @@ class HttpsFiles:
         with self._request("GET", file.path, _conditions(file, start, stop)) as (response, address):
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise changed_error(address)
-            answer = _answer(response, address)
-            _check_same(file, answer, address)
-            _check_range(start, answer, address)
+            metadata = _metadata(response, address)
+            _check_same(file, metadata, address)
+            _check_range(start, metadata, address)
             end = file.facts.size_bytes if stop == UNKNOWN_SIZE else stop
             expected_bytes = UNKNOWN_SIZE if end == UNKNOWN_SIZE else end - start
-            yield from body_pieces(response, answer, expected_bytes, address, self._limits)
+            yield from body_pieces(response, metadata, expected_bytes, address, self._limits)
 
     @contextmanager
     def _request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None
     ) -> Iterator[tuple[httpx.Response, WebAddress]]:
-        """Send a request, follow its redirects, and close the answer at the end; each address is checked before."""
+        """Send a request, follow its redirects, and close the response at the end; each address is checked before."""
         url = self._address + path
         refuse_credentials(url)
         address, first = parse_url(url), parse_url(url)
@@ -216,26 +216,26 @@ def _conditions(file: RemoteFile, start: int, stop: int) -> dict[str, str]:
     return headers
 
 
-def _answer(response: httpx.Response, address: WebAddress) -> Answer:
-    """Return the facts of an answer that has the file or a range of it; raise the error of its status otherwise."""
+def _metadata(response: httpx.Response, address: WebAddress) -> ResponseMetadata:
+    """Return the metadata of a response that has the file or a range of it; raise the error of its status otherwise."""
     if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         raise status_error(response.status_code, address)
-    answer = read_answer(response.status_code, response.headers)
-    check_encoding(address, answer.encoding)
-    return answer
+    metadata = read_metadata(response.status_code, response.headers)
+    check_encoding(address, metadata.encoding)
+    return metadata
 
 
-def _check_same(file: RemoteFile, answer: Answer, address: WebAddress) -> None:
-    """Raise ``SourceChangedError`` unless an answer says the planned facts; an unknown size equals any other."""
-    size_bytes = file.facts.size_bytes if answer.facts.size_bytes == UNKNOWN_SIZE else answer.facts.size_bytes
-    facts = answer.facts._replace(size_bytes=UNKNOWN_SIZE if file.facts.size_bytes == UNKNOWN_SIZE else size_bytes)
-    if (facts, answer.encoding) != (file.facts, file.encoding):
+def _check_same(file: RemoteFile, metadata: ResponseMetadata, address: WebAddress) -> None:
+    """Raise ``SourceChangedError`` unless a response names the planned facts; an unknown size equals any other."""
+    size_bytes = file.facts.size_bytes if metadata.facts.size_bytes == UNKNOWN_SIZE else metadata.facts.size_bytes
+    facts = metadata.facts._replace(size_bytes=UNKNOWN_SIZE if file.facts.size_bytes == UNKNOWN_SIZE else size_bytes)
+    if (facts, metadata.encoding) != (file.facts, file.encoding):
         raise changed_error(address)
 
 
-def _check_range(start: int, answer: Answer, address: WebAddress) -> None:
-    if answer.start != start:
+def _check_range(start: int, metadata: ResponseMetadata, address: WebAddress) -> None:
+    if metadata.start != start:
         raise SourceUnreadableError(
-            f"{address} answers with another range of bytes than the one asked for",
+            f"{address} responds with another range of bytes than the requested one",
             hint="download the file, and load the copy",
         )

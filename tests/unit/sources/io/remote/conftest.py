@@ -1,4 +1,4 @@
-"""Fixtures of remote sources without a network: a bucket in memory, and a web server that is scripted."""
+"""Fixtures of remote sources: a bucket in memory, a scripted and a real local web server, and a client of the latter."""
 
 from __future__ import annotations
 
@@ -6,16 +6,60 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import obstore
 import pytest
 from obstore.store import MemoryStore
 
 from millrace.errors import SourceChangedError, SourceNotFoundError, UsageError
+from millrace.settings import SourcesSettings
 from millrace.sources.io.remote import access
+from millrace.sources.io.remote.bodies import TransferLimits
+from millrace.sources.io.remote.https import HttpsFiles
 from millrace.sources.io.remote.model import RemoteFile, RemoteFiles
 from millrace.sources.io.remote.object_store import ObjectFiles
 from millrace.sources.io.remote.stream import Heads
 from millrace.sources.model import FileFacts
+from tests.https_server import Authority, HttpsServer
+
+QUICK = TransferLimits(connect_s=2.0, read_s=2.0, grace_s=0.5, bytes_per_s_min=10_000, unknown_bytes_max=2_000_000)
+
+OpenFiles = Callable[..., HttpsFiles]
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def server(authority: Authority) -> Iterator[HttpsServer]:
+    with authority.server() as running:
+        yield running
+
+
+@pytest.fixture
+def client(authority: Authority) -> Iterator[OpenFiles]:
+    """Return a function that makes a client of an address; ``hosts`` are the entries of the setting."""
+    clients = []
+
+    def make(address: str, *hosts: str, **arguments: Any) -> HttpsFiles:
+        def new_transport() -> httpx.BaseTransport:
+            return httpx.HTTPTransport(verify=authority.client_context(), trust_env=False)
+
+        settings = SourcesSettings(hosts=hosts)
+        clients.append(HttpsFiles(address, settings, **{"limits": QUICK, "new_transport": new_transport, **arguments}))
+        return clients[-1]
+
+    yield make
+    for made in clients:
+        made.close()
+
+
+@pytest.fixture
+def files(server: HttpsServer, client: OpenFiles) -> HttpsFiles:
+    """Return a client of the server by its IP address."""
+    return client(server.url(), server.entry)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Answers of a web server: the facts that one says of its file, and the error that its status means."""
+"""Responses of a web server: the facts in their headers, and the errors that their statuses mean."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 10, 62, 64
 """Codes of OpenSSL for the verification of a certificate."""
 
 
-class Answer(NamedTuple):
-    """The status of an answer and the facts that it says of its file; ``start`` and ``length`` are of its body."""
+class ResponseMetadata(NamedTuple):
+    """The status of a response and the facts of its file in its headers; ``start`` and ``length`` are of its body."""
 
     status: int
     facts: FileFacts
@@ -40,15 +40,15 @@ class Answer(NamedTuple):
     names_ranges: bool
 
 
-def read_answer(status: int, headers: httpx.Headers) -> Answer:
-    """Return the facts of an answer with the status 200, 206 or 416; a size or length that it does not say is -1."""
+def read_metadata(status: int, headers: httpx.Headers) -> ResponseMetadata:
+    """Return the metadata of a response with the status 200, 206 or 416; a missing size or length is -1."""
     length = _number(headers.get("content-length"))
     start, size = 0, length
     if status != HTTPStatus.OK:
         start, size = _content_range(headers.get("content-range", ""))
     facts = FileFacts(size, _modified_ns(headers), _strong_etag(headers))
     names_ranges = headers.get("accept-ranges", "").strip().lower() == "bytes"
-    return Answer(status, facts, _encoding(headers), start, length, names_ranges)
+    return ResponseMetadata(status, facts, _encoding(headers), start, length, names_ranges)
 
 
 def _number(text: str | None) -> int:
@@ -91,19 +91,19 @@ def check_encoding(address: WebAddress, encoding: str) -> None:
 
 
 def status_error(status: int, address: WebAddress) -> SourceError | TransferInterrupted:
-    """Return the error for an answer without the file; ``TransferInterrupted`` for one that may pass."""
+    """Return the error for a response without the file; ``TransferInterrupted`` for one that may pass."""
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
         return SourceNotFoundError(f"{address} does not exist (status {status})", hint="check the URL")
     if status == HTTPStatus.UNAUTHORIZED:
         hint = "name a connection with a valid login or token"
-        return SourceUnreadableError(f"{address} asks for credentials (status 401)", hint=hint)
+        return SourceUnreadableError(f"{address} requires credentials (status 401)", hint=hint)
     if status == HTTPStatus.FORBIDDEN:
         hint = "name a connection that has access to it"
         return SourceUnreadableError(f"{address} refuses access (status 403)", hint=hint)
     if status == HTTPStatus.PRECONDITION_FAILED:
         return changed_error(address)
     if status in _MAY_PASS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return TransferInterrupted(f"the server answers with the status {status}")
+        return TransferInterrupted(f"the server responds with the status {status}")
     return SourceUnreadableError(f"{address} has no file (status {status})", hint="check the URL in a browser")
 
 
@@ -117,14 +117,14 @@ def changed_error(address: WebAddress) -> SourceChangedError:
 
 
 def transport_error(error: httpx.TransportError, address: WebAddress) -> SourceError | TransferInterrupted:
-    """Return the error for a request without a complete answer."""
+    """Return the error for a request without a complete metadata."""
     failure = _tls_error(error)
     if isinstance(error, httpx.ConnectError) and failure:
         return SourceUnreadableError(f"{address} cannot be read: {_tls_reason(failure, address)}", hint=_TLS_HINT)
     if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
         return SourceUnreadableError(f"{address} cannot be read: the request is not valid HTTP", hint=_HEADER_HINT)
     return TransferInterrupted(
-        _INTERRUPTIONS.get(type(error), "the connection was closed before the end of the answer")
+        _INTERRUPTIONS.get(type(error), "the connection was closed before the end of the response")
     )
 
 
@@ -147,7 +147,7 @@ def _tls_error(error: BaseException) -> ssl.SSLError | None:
 
 def _tls_reason(error: ssl.SSLError, address: WebAddress) -> str:
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return "the server does not speak TLS as this client does"
+        return "the server and this client have no version of TLS in common"
     if error.verify_code == _EXPIRED:
         return "its certificate has expired"
     if error.verify_code in (_OTHER_HOST, _OTHER_ADDRESS):
