@@ -50,7 +50,16 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
             f"{root_list(allowed_roots(settings))}. A relative path is searched in these folders. "
             "The newest names are proposed. "
+            "Or an s3://, gs:// or https:// address. "
             "Hidden files (. or _ in front) are left out, and the report says so.",
+        ),
+        "connection": Param(
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Connection",
+            description="Name of the Airflow connection with the credentials for an s3://, gs:// or https:// address. "
+            "Empty: the usual environment of the cloud.",
         ),
         "mode": Param(
             "replace",

@@ -8,7 +8,7 @@ from typing import Any
 from millrace.load import LoadOptions
 from millrace.names import parse_rename
 from millrace.settings import Settings
-from millrace.sources import SourceOptions, allowed_roots, allowed_source
+from millrace.sources import SourceOptions, allowed_roots, allowed_source, local_path
 from millrace.sources import parse_column_type as _column_type
 
 
@@ -18,9 +18,10 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
     schema_file = params["schema_file"]
     source = SourceOptions(
         format=None if params["format"] == "auto" else params["format"],
+        connection=params["connection"],
         null_values=tuple(params["null_values"]) if params["null_values"] else None,  # an empty line is a spelling
         column_types=tuple(map(_column_type, _lines(params["column_types"]))),
-        schema_file=allowed_source(schema_file, roots) if schema_file else None,
+        schema_file=_schema_file(schema_file, roots) if schema_file else None,
         delimiter={"\\t": "\t", "tab": "\t"}.get(params["delimiter"], params["delimiter"]),
         encoding=params["encoding"],
         header=params["header"],
@@ -44,6 +45,10 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
         chunk_bytes=params["chunk_bytes"],
     )
     return allowed_source(params["source"], roots), options
+
+
+def _schema_file(path: str, roots: Sequence[str]) -> str:
+    return local_path(allowed_source(path, roots))
 
 
 def _lines(given: Sequence[str] | None) -> tuple[str, ...]:

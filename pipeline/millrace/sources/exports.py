@@ -5,6 +5,7 @@ from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
 from millrace.sources.io.allowed import allowed_source, check_below_roots
 from millrace.sources.io.local_files import walk
+from millrace.sources.io.remote.connections import SourceConnection, connection_of, register_connections
 from millrace.sources.io.source_checksum import SourceChecksum, read_content
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile, SourcePlan, Split
@@ -23,6 +24,7 @@ __all__ = [
     "STANDARD_INPUT",
     "Source",
     "SourceChecksum",
+    "SourceConnection",
     "SourceFile",
     "SourceLike",
     "SourceOptions",
@@ -37,6 +39,7 @@ __all__ = [
     "as_paths",
     "as_source",
     "check_below_roots",
+    "connection_of",
     "distinct",
     "local_path",
     "merge_schemas",
@@ -46,6 +49,7 @@ __all__ = [
     "parse_type",
     "plan_source",
     "read_content",
+    "register_connections",
     "restore_bytes",
     "rounded",
     "walk",

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from millrace.sources.io.kept_input import KeptInput
-from millrace.sources.io.remote.access import open_remote
-from millrace.sources.io.remote.stream import RemoteStream
+from millrace.sources.io.remote.access import forget_connections, open_remote
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
 from millrace.sources.model import SourceFile
 
@@ -20,20 +19,13 @@ _BODIES_MAX: Final = 16
 """Bodies that are kept open at once, each with a connection and a temporary file."""
 
 
-class _Body(KeptInput):
-    """The body of a web server's answer."""
-
-    def __init__(self, stream: RemoteStream) -> None:
-        super().__init__(stream.read)
-        self._stream = stream
-
-    def close(self) -> None:
-        """Close the file of kept bytes and end the request."""
-        super().close()
-        self._stream.close()
+_bodies: OrderedDict[Any, KeptInput] = OrderedDict()
 
 
-_bodies: OrderedDict[Any, _Body] = OrderedDict()
+def begin_plan() -> None:
+    """Begin a plan: bodies, connections and settings of plans before are not used again."""
+    _bodies.clear()
+    forget_connections()
 
 
 def input_of(file: SourceFile) -> KeptInput:
@@ -42,9 +34,10 @@ def input_of(file: SourceFile) -> KeptInput:
         return standard_input()
     key = (file.uri, file.facts)
     if key not in _bodies:
-        _bodies[key] = _Body(open_remote(file))
+        # A body that is dropped here is closed when its last reader is.
+        _bodies[key] = KeptInput(open_remote(file).read)
         while len(_bodies) > _BODIES_MAX:
-            _bodies.popitem(last=False)[1].close()
+            _bodies.popitem(last=False)
     return _bodies[key]
 
 
@@ -54,5 +47,5 @@ def begin_load(files: Iterable[SourceFile]) -> None:
         if file.has_ranges:
             continue
         if file.uri != STANDARD_INPUT and input_of(file).is_loading:
-            _bodies.pop((file.uri, file.facts)).close()
+            _bodies.pop((file.uri, file.facts))
         input_of(file).load()

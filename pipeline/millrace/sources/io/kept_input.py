@@ -10,7 +10,10 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Final
+
+_KEPT_BYTES_MIN: Final = 32_000_000
+"""A load reads the compression and the header before it reads from the start, also where no plan kept any bytes."""
 
 
 class KeptInput:
@@ -32,7 +35,7 @@ class KeptInput:
         self._kept.close()
 
     def load(self) -> None:
-        """Begin to load: later bytes are not kept."""
+        """Begin to load: later bytes are not kept, except the first ``_KEPT_BYTES_MIN`` of the input."""
         self.is_loading = True
 
     def read(self, offset: int, size: int) -> bytes:
@@ -48,7 +51,7 @@ class KeptInput:
             pieces.append(piece)
             size -= len(piece)
         data = b"".join(pieces)
-        if not self.is_loading:
+        if not self.is_loading or self._kept_bytes < _KEPT_BYTES_MIN:
             self._kept.seek(0, os.SEEK_END)
             self._kept.write(data)
             self._kept_bytes += len(data)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from millrace.errors import UsageError
 from millrace.names import first_duplicate
 from millrace.sources.io.files import ListedFiles, list_files
-from millrace.sources.io.remote.access import forget_connections
+from millrace.sources.io.inputs import begin_plan
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
@@ -30,7 +30,7 @@ def list_each(uri: str | Sequence[str], *, keep_all: bool, connection: str | Non
     Each path may be a file, a folder or a pattern. Raises ``UsageError`` for an empty list, for standard input among
     others, and for a file that is named twice, and the errors of ``list_files``.
     """
-    forget_connections()
+    begin_plan()
     if isinstance(uri, str):
         return list_files(uri, keep_all=keep_all, connection=connection or "")
     if not uri:

@@ -53,7 +53,7 @@ class ReadContent:
 
     def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes as they are."""
-        return _Summed(open_bytes(file, start, stop), self._read, ByteRange(file.uri, start, stop))
+        return _Summed(open_bytes(file, start, stop, is_load=True), self._read, ByteRange(file.uri, start, stop))
 
     def open_decompressed(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes, decompressed if the file is compressed."""

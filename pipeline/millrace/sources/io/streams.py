@@ -29,6 +29,7 @@ from millrace.sources.io.files import changed, check_unchanged, open_raw, presen
 from millrace.sources.io.foreign_kinds import zip_refusal
 from millrace.sources.io.inputs import input_of
 from millrace.sources.io.kept_input import InputStream
+from millrace.sources.io.remote.access import is_remote
 from millrace.sources.model import SourceFile
 
 _COPY_BYTES = 1 << 20
@@ -60,11 +61,14 @@ class RawStream:
     """A stream of the bytes ``start`` to ``stop`` of a file, exactly as planned.
 
     ``position`` is the offset in the file of the next byte to be read. Raises ``SourceChangedError`` when the file
-    grew, shrank or was modified since the plan, also during the read.
+    grew, shrank or was modified since the plan, also during the read. At the end of a remote file this is checked with
+    ``is_load`` only.
     """
 
-    def __init__(self, file: SourceFile, start: int = 0, stop: int | None = None) -> None:
+    def __init__(self, file: SourceFile, start: int = 0, stop: int | None = None, *, is_load: bool = False) -> None:
         self._file = file
+        # Each request of a remote file is conditional, so that planning needs no other check.
+        self._is_checked = is_load or not is_remote(file.uri)
         self._raw = open_raw(file)
         self._stop = file.size_bytes if stop is None else stop
         self.position = start
@@ -75,7 +79,8 @@ class RawStream:
         """Read at most ``size`` bytes; return ``b""`` at the end."""
         count = min(size, self._stop - self.position)
         if count <= 0:
-            check_unchanged(self._file)
+            if self._is_checked:
+                check_unchanged(self._file)
             return b""
         try:
             data = self._raw.read(count)
@@ -203,9 +208,9 @@ Opener = Callable[[SourceFile, int, int | None], ByteStream]
 """A function that opens a whole file, or a byte range (start, stop) of a file that is not compressed."""
 
 
-def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-    """Open the file's bytes without decompression."""
-    return RawStream(file, start, stop) if file.has_ranges else InputStream(input_of(file))
+def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None, *, is_load: bool = False) -> ByteStream:
+    """Open the file's bytes without decompression; ``is_load`` as in ``RawStream``."""
+    return RawStream(file, start, stop, is_load=is_load) if file.has_ranges else InputStream(input_of(file))
 
 
 def open_decompressed(

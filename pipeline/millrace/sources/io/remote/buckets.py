@@ -11,7 +11,7 @@ from typing import Any, Final
 from millrace.errors import InvalidSettingError
 from millrace.settings import Settings
 from millrace.sources.io.remote.allowed import check_endpoint
-from millrace.sources.io.remote.connections import Connection
+from millrace.sources.io.remote.connections import SourceConnection
 from millrace.sources.io.remote.object_store import CLIENT_OPTIONS, RETRY_OPTIONS, ObjectFiles
 
 _AWS_EXTRAS: Final = frozenset(
@@ -22,7 +22,7 @@ _GOOGLE_ENDPOINT: Final = "https://storage.googleapis.com"
 _REGION: Final = "us-east-1"
 
 
-def bucket_files(scheme: str, bucket: str, connection: Connection | None, settings: Settings) -> ObjectFiles:
+def bucket_files(scheme: str, bucket: str, connection: SourceConnection | None, settings: Settings) -> ObjectFiles:
     """Return access to the objects of a bucket.
 
     Raises ``InvalidSettingError`` for a connection of another type or with an extra that is not supported, and
@@ -34,7 +34,7 @@ def bucket_files(scheme: str, bucket: str, connection: Connection | None, settin
     return ObjectFiles(new_store(bucket, connection, settings), f"{scheme}://{bucket}", hint)
 
 
-def _s3_store(bucket: str, connection: Connection | None, settings: Settings) -> Callable[[], Any]:
+def _s3_store(bucket: str, connection: SourceConnection | None, settings: Settings) -> Callable[[], Any]:
     extra: dict[str, Any] = {}
     if connection:
         connection.check_kind("aws", "s3")
@@ -67,7 +67,7 @@ def _s3_store(bucket: str, connection: Connection | None, settings: Settings) ->
     return new_store
 
 
-def _is_anonymous(connection: Connection | None) -> bool:
+def _is_anonymous(connection: SourceConnection | None) -> bool:
     if connection is None:
         return False
     arguments = connection.extra.get("config_kwargs") or {}
@@ -76,7 +76,7 @@ def _is_anonymous(connection: Connection | None) -> bool:
     return bool(arguments)
 
 
-def _aws_keys(connection: Connection) -> dict[str, Any] | None:
+def _aws_keys(connection: SourceConnection) -> dict[str, Any] | None:
     extra = connection.extra
     key = connection.login or extra.get("aws_access_key_id")
     secret = connection.password or extra.get("aws_secret_access_key")
@@ -88,7 +88,7 @@ def _aws_keys(connection: Connection) -> dict[str, Any] | None:
     return {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
 
 
-def _google_store(bucket: str, connection: Connection | None, settings: Settings) -> Callable[[], Any]:
+def _google_store(bucket: str, connection: SourceConnection | None, settings: Settings) -> Callable[[], Any]:
     config = _google_key(connection) if connection else {}
     endpoint = _google_endpoint(config.get("service_account_key"), connection).rstrip("/")
 
@@ -107,7 +107,7 @@ def _google_store(bucket: str, connection: Connection | None, settings: Settings
     return new_store
 
 
-def _google_key(connection: Connection) -> dict[str, Any]:
+def _google_key(connection: SourceConnection) -> dict[str, Any]:
     connection.check_kind("google_cloud_platform", "gs")
     connection.check_extra(_GOOGLE_EXTRAS)
     key, path = connection.extra.get("keyfile_dict"), connection.extra.get("key_path")
@@ -121,7 +121,7 @@ def _google_key(connection: Connection) -> dict[str, Any]:
     return {"service_account_key": key if isinstance(key, str) else json.dumps(key)}
 
 
-def _google_endpoint(key: str | None, connection: Connection | None) -> str:
+def _google_endpoint(key: str | None, connection: SourceConnection | None) -> str:
     """Return the endpoint that the key of a service account names, else that of the environment or of Google."""
     if key:
         return str(_parsed(key, connection).get("gcs_base_url") or _GOOGLE_ENDPOINT)
@@ -129,7 +129,7 @@ def _google_endpoint(key: str | None, connection: Connection | None) -> str:
     return emulator if "://" in emulator else f"http://{emulator}"
 
 
-def _parsed(key: str, connection: Connection | None) -> dict[str, Any]:
+def _parsed(key: str, connection: SourceConnection | None) -> dict[str, Any]:
     try:
         return dict(json.loads(key))
     except (ValueError, TypeError):

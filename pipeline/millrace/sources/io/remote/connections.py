@@ -21,7 +21,7 @@ _FIELDS: Final = frozenset({"conn_type", "host", "login", "password", "schema", 
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class SourceConnection:
     """A connection: its name, its type (``aws``, ``google_cloud_platform``, ``http``), and fields that may be secret.
 
     ``schema`` is the scheme (``https``) in connections of the type ``http``. A missing field is "", 0 or empty.
@@ -52,19 +52,19 @@ class Connection:
             raise self.refused(f"has the extra {ignored[0]}, which is not supported", f"supported are {names}")
 
 
-Resolver = Callable[[str], Connection | None]
+Resolver = Callable[[str], SourceConnection | None]
 """A function that returns the connection with a name, or None if there is none."""
 
 _resolvers: list[Resolver] = []
 
 
-def register_resolver(resolver: Resolver) -> None:
+def register_connections(resolver: Resolver) -> None:
     """Look up connections with this function first; registering it again changes nothing."""
     if resolver not in _resolvers:
         _resolvers.insert(0, resolver)
 
 
-def connection_named(name: str, settings: Settings | None = None) -> Connection:
+def connection_named(name: str, settings: Settings | None = None) -> SourceConnection:
     """Return the connection with this name; raises ``UsageError`` if there is none or its name is not allowed."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not the name of a connection", hint="give letters, digits, _, . and -")
@@ -81,7 +81,7 @@ def connection_named(name: str, settings: Settings | None = None) -> Connection:
     return parse_connection(name, text.get_secret_value(), variable)
 
 
-def parse_connection(name: str, text: str, place: str) -> Connection:
+def parse_connection(name: str, text: str, place: str) -> SourceConnection:
     """Return a connection from the URI or the JSON by which Airflow writes it.
 
     ``place`` names the setting in the message of an ``InvalidSettingError``, which shows no value.
@@ -98,7 +98,7 @@ def parse_connection(name: str, text: str, place: str) -> Connection:
         ) from None
 
 
-def connection_of(name: str, values: Mapping[str, Any]) -> Connection:
+def connection_of(name: str, values: Mapping[str, Any]) -> SourceConnection:
     """Return a connection from the values of Airflow's fields; raises ``ValueError`` for other fields or types."""
     if set(values) - _FIELDS or not isinstance(values["extra"], Mapping) or not values.get("conn_type"):
         raise ValueError("not the fields of a connection")
@@ -107,7 +107,7 @@ def connection_of(name: str, values: Mapping[str, Any]) -> Connection:
     # Providers once put their name in front of the names of extras, and Airflow still reads these.
     prefix = f"extra__{kind}__"
     extra = {key.removeprefix(prefix): value for key, value in values["extra"].items()}
-    return Connection(name, kind, port=int(values.get("port") or 0), extra=extra, **texts)
+    return SourceConnection(name, kind, port=int(values.get("port") or 0), extra=extra, **texts)
 
 
 def _of_uri(uri: str) -> dict[str, Any]:

@@ -14,11 +14,15 @@ from millrace.sources.io.remote.retries import POLICY, RetryPolicy
 HEAD_BYTES: Final = 1 << 18
 """The beginning of a file that is read by one request and kept, because planning reads it several times."""
 _HEADS_MAX: Final = 64
+_BLOCK_BYTES: Final = 1 << 20
+"""The range of one request for a read at another offset than the one reached, as in Parquet files."""
+_BLOCKS_MAX: Final = 32
+"""Blocks of a stream that are kept, because a reader of several columns returns to each of them: at most 32 MB."""
 _RANGE_BYTES_MAX: Final = 64 << 20
 """Largest range of one request of a file that is read front to back.
 
-Its body is read as the reader asks for it. So a stream holds one piece of it, at most 1 MB, beside the ``HEAD_BYTES``
-and the buffer of its socket.
+Its body is read as the reader asks for it. So a stream holds one piece of it, at most 1 MB, beside its blocks and the
+buffer of its socket.
 """
 
 
@@ -59,9 +63,10 @@ class RemoteStream(io.RawIOBase):
         self._position = 0
         self._buffer = b""
         self._buffer_start = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._body: Iterator[bytes] | None = None
         self._range_stop = 0
-        self._range_bytes = HEAD_BYTES
+        self._range_bytes = 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -116,54 +121,75 @@ class RemoteStream(io.RawIOBase):
         return piece
 
     def _fill(self, wanted_bytes: int) -> None:
+        """Set the buffer to bytes at the position, from the kept ones or from a request."""
         if self._file.has_ranges and self._position < min(HEAD_BYTES, self._size):
-            self._end_request()
+            self._end_range()
             self._buffer, self._buffer_start = self._head(), 0
-            return
-        if self._position != self._buffer_start + len(self._buffer):
-            self._end_request()
-        self._buffer, self._buffer_start = self._next(self._position, wanted_bytes), self._position
+        elif self._position == self._buffer_start + len(self._buffer):
+            self._buffer, self._buffer_start = self._next(self._position, wanted_bytes), self._position
+        else:
+            self._end_range()
+            start = self._position // _BLOCK_BYTES * _BLOCK_BYTES
+            self._buffer, self._buffer_start = self._block(start), start
 
     def _head(self) -> bytes:
         key = (self._name, self._file)
         head = self._heads.get(key)
         if head is None:
-            stop, pieces = min(HEAD_BYTES, self._size), []
-            position = 0
-            while position < stop:
-                pieces.append(self._next(position, stop - position, exact=True))
-                position += len(pieces[-1])
-            head = b"".join(pieces)
-            self._heads.put(key, head)
+            head = self._range(0, HEAD_BYTES)
+            # Without a change id another content may have equal facts, and a kept head must not be mixed with it.
+            if self._file.facts.change_id:
+                self._heads.put(key, head)
         return head
 
-    def _next(self, position: int, wanted_bytes: int, *, exact: bool = False) -> bytes:
+    def _block(self, start: int) -> bytes:
+        if start in self._blocks:
+            self._blocks.move_to_end(start)
+            return self._blocks[start]
+        block = self._blocks[start] = self._range(start, start + _BLOCK_BYTES)
+        if len(self._blocks) > _BLOCKS_MAX:
+            self._blocks.popitem(last=False)
+        return block
+
+    def _range(self, start: int, stop: int) -> bytes:
+        """Return a whole range, without its part behind the end of the file."""
+        self._range_stop = min(stop, self._size)
+        pieces: list[bytes] = []
+        position = start
+        while position < self._range_stop:
+            pieces.append(self._next(position, 0))
+            position += len(pieces[-1])
+        self._end_range()
+        return b"".join(pieces)
+
+    def _next(self, position: int, wanted_bytes: int) -> bytes:
         """Return the next piece of the request that reached ``position``, or of a new one."""
         attempts = self._policy.attempts(self._name)
         while True:
             try:
                 if self._body is None:
-                    self._body = self._request(position, wanted_bytes, exact=exact)
+                    self._body = self._request(position, wanted_bytes)
                 if piece := next(self._body, b""):
                     return piece
-                self._end_request(is_complete=True)
+                self._end_request()
                 if self._size < 0:
+                    self._size = position
                     return b""
                 if position < self._range_stop:
                     raise TransferInterrupted(f"its server sent nothing from byte {position:,} on")
             except TransferInterrupted as interruption:
-                self._end_request(is_complete=True)
+                self._end_request()
                 self._check_repeatable(position, interruption)
                 attempts.wait(interruption)
 
-    def _request(self, position: int, wanted_bytes: int, *, exact: bool) -> Iterator[bytes]:
+    def _request(self, position: int, wanted_bytes: int) -> Iterator[bytes]:
+        """Request the rest of the range; behind it a new one, which is twice as long as the one before."""
         if not self._file.has_ranges:
+            self._range_stop = self._size
             return _skipped(self._files.read(self._file, 0, self._size), position)
         if position >= self._range_stop:
-            is_next = position == self._range_stop > 0 and not exact
-            self._range_bytes = min(self._range_bytes * 2, _RANGE_BYTES_MAX) if is_next else HEAD_BYTES
-            size = wanted_bytes if exact else max(self._range_bytes, wanted_bytes)
-            self._range_stop = min(position + size, self._size)
+            self._range_bytes = min(max(self._range_bytes * 2, _BLOCK_BYTES), _RANGE_BYTES_MAX)
+            self._range_stop = min(position + max(self._range_bytes, wanted_bytes), self._size)
         return self._files.read(self._file, position, self._range_stop)
 
     def _check_repeatable(self, position: int, interruption: TransferInterrupted) -> None:
@@ -175,13 +201,15 @@ class RemoteStream(io.RawIOBase):
                 hint="its server neither answers ranges nor names a change; run the load again",
             ) from interruption
 
-    def _end_request(self, *, is_complete: bool = False) -> None:
-        """Close the body; a request that is not complete is not continued."""
+    def _end_range(self) -> None:
+        """Close the body; the next request begins another range."""
+        self._end_request()
+        self._range_stop = self._range_bytes = 0
+
+    def _end_request(self) -> None:
         body, self._body = self._body, None
         if isinstance(body, Generator):
             body.close()
-        if not is_complete:
-            self._range_stop = 0
 
 
 def _skipped(body: Iterator[bytes], count: int) -> Generator[bytes, None, None]:

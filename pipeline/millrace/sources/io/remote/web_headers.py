@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
-from millrace.sources.io.remote.connections import Connection
+from millrace.sources.io.remote.connections import SourceConnection
 
 _NO_HEADERS: Final = frozenset(
     {
@@ -26,7 +26,7 @@ _NO_HEADERS: Final = frozenset(
 """Extras by which Airflow's provider configures its client; all others are headers."""
 
 
-def web_headers(connection: Connection, host: str) -> dict[str, str]:
+def web_headers(connection: SourceConnection, host: str) -> dict[str, str]:
     """Return the headers with the credentials of a connection; ``host`` is the host of the address, with its port.
 
     ``login`` and ``password`` are those of basic authentication, and a ``password`` alone is a bearer token. Extras,
@@ -45,14 +45,14 @@ def web_headers(connection: Connection, host: str) -> dict[str, str]:
     return {**_authorization(connection), **{str(name): str(value) for name, value in given.items()}}
 
 
-def _authorization(connection: Connection) -> dict[str, str]:
+def _authorization(connection: SourceConnection) -> dict[str, str]:
     if connection.login:
         pair = f"{connection.login}:{connection.password}".encode()
         return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
     return {"Authorization": f"Bearer {connection.password}"} if connection.password else {}
 
 
-def _check_host(connection: Connection, host: str) -> None:
+def _check_host(connection: SourceConnection, host: str) -> None:
     own = connection.host.partition("://")[2] or connection.host
     own = own.rstrip("/").lower()
     own = f"{own}:{connection.port}" if connection.port and ":" not in own else own
