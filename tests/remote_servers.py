@@ -1,4 +1,4 @@
-"""Servers of remote sources for tests: S3 (moto, with its authorisation on), and a proxy that injects faults."""
+"""Servers of object stores for tests: S3 (moto with authorisation), Google's emulator, and a proxy with faults."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Self
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 BUCKET = "lake"
 _RESET = struct.pack("ii", 1, 0)
@@ -86,7 +89,6 @@ class Proxy:
     """A reverse proxy on a free port of 127.0.0.1; each of ``faults`` is used for one GET of a body, in their order."""
 
     upstream: str
-    change: Callable[[str, str, dict[str, str], Answer], Answer] = lambda method, path, headers, answer: answer
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
@@ -99,7 +101,7 @@ class Proxy:
         return sum(one == method and part in path for one, path, _ in self.requests)
 
     @contextmanager
-    def running(self) -> Iterator[Proxy]:
+    def running(self) -> Iterator[Self]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         server.daemon_threads = True
         self.url = f"http://127.0.0.1:{server.server_port}"
@@ -113,15 +115,18 @@ class Proxy:
             thread.join()
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        return self.forward(method, path, headers, body)
+
+    def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Return the answer of the server behind the proxy."""
         parts = urlsplit(self.upstream)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:
             connection.request(method, path, body=body or None, headers=headers)
             response = connection.getresponse()
-            answer = Answer(response.status, dict(response.getheaders()), response.read())
+            return Answer(response.status, dict(response.getheaders()), response.read())
         finally:
             connection.close()
-        return self.change(method, path, headers, answer)
 
 
 def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
@@ -181,6 +186,15 @@ class S3Server:
         self.client.put_object(Bucket=BUCKET, Key=name, Body=data, **facts)
         return f"s3://{BUCKET}/{name}"
 
+    def put_many(self, prefix: str, count: int) -> None:
+        """Store small objects without requests, which would take minutes."""
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.s3.models import s3_backends
+
+        backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+        for number in range(count):
+            backend.put_object(BUCKET, f"{prefix}{number}.csv", b"a\n1\n")
+
     def connection(self, *, secret: str | None = None) -> str:
         """Return the JSON of an Airflow connection to the proxy."""
         extra = {"region_name": "us-east-1", "endpoint_url": self.proxy.url}
@@ -189,9 +203,10 @@ class S3Server:
 
     def clear(self) -> None:
         """Remove all objects, faults and counts."""
-        while listed := self.client.list_objects_v2(Bucket=BUCKET).get("Contents"):
-            names = [{"Key": entry["Key"]} for entry in listed]
-            self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": names})
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.s3.models import s3_backends
+
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[BUCKET].keys.clear()
         self.proxy.faults.clear()
         self.proxy.requests.clear()
 
@@ -231,3 +246,103 @@ def _user(boto3: Any, url: str) -> tuple[str, str]:
     users.put_user_policy(UserName="loader", PolicyName="all", PolicyDocument=policy)
     made = users.create_access_key(UserName="loader")["AccessKey"]
     return made["AccessKeyId"], made["SecretAccessKey"]
+
+
+@dataclass
+class GoogleServer:
+    """An emulator of Google Cloud Storage with the bucket ``lake``, behind a proxy that adds lists and conditions."""
+
+    proxy: GoogleProxy
+
+    def put(self, name: str, data: bytes, **_: Any) -> str:
+        """Store an object; return its address."""
+        path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote(name, safe='')}"
+        answer = self.proxy.forward("POST", path, {"Content-Type": "application/octet-stream"}, data)
+        assert answer.status == 200, answer
+        return f"gs://{BUCKET}/{name}"
+
+    def connection(self, *, secret: str | None = None) -> str:
+        """Return the JSON of an Airflow connection to the proxy."""
+        key = {"gcs_base_url": self.proxy.url, "disable_oauth": True, "client_email": "a@b.example"}
+        key |= {"private_key": "none", "private_key_id": "none"}
+        return json.dumps({"conn_type": "google_cloud_platform", "extra": {"keyfile_dict": key}})
+
+    def clear(self) -> None:
+        """Remove all objects, faults and counts."""
+        self.proxy.forward("GET", "/wipe?keep-buckets=true", {}, b"")
+        self.proxy.faults.clear()
+        self.proxy.requests.clear()
+
+
+class GoogleProxy(Proxy):
+    """A proxy with the part of the XML API that readers use, made from the JSON API of the emulator."""
+
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        query = dict(parse_qsl(parts.query))
+        if "list-type" in query:
+            return self._list(query)
+        key = unquote(parts.path.removeprefix(f"/{BUCKET}/"))
+        return self._object(key, {name.lower(): value for name, value in headers.items()})
+
+    def listed(self, prefix: str) -> list[dict[str, Any]]:
+        path = f"/storage/v1/b/{BUCKET}/o?prefix={quote(prefix, safe='')}"
+        return list(json.loads(self.forward("GET", path, {}, b"").body).get("items", []))
+
+    def _list(self, query: dict[str, str]) -> Answer:
+        """List 1,000 objects; the token of the next page is the number of objects before it."""
+        entries, begin = self.listed(query.get("prefix", "")), int(query.get("continuation-token", "0"))
+        page = entries[begin : begin + 1000]
+        more = begin + 1000 < len(entries)
+        texts = [
+            f"<Contents><Key>{escape(entry['name'])}</Key><LastModified>{entry['updated']}</LastModified>"
+            f"<ETag>&quot;{_tag(entry)}&quot;</ETag><Size>{entry['size']}</Size></Contents>"
+            for entry in page
+        ]
+        token = f"<NextContinuationToken>{begin + 1000}</NextContinuationToken>" if more else ""
+        text = f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{''.join(texts)}"
+        return _answer(200, f"{text}</ListBucketResult>".encode(), {"Content-Type": "application/xml"})
+
+    def _object(self, key: str, headers: dict[str, str]) -> Answer:
+        path = f"/storage/v1/b/{BUCKET}/o/{quote(key, safe='')}"
+        found = self.forward("GET", path, {}, b"")
+        if found.status != 200:
+            return _answer(404, b"<Error><Code>NoSuchKey</Code></Error>", {})
+        entry = json.loads(found.body)
+        modified = datetime.fromisoformat(entry["updated"])
+        facts = {"ETag": f'"{_tag(entry)}"', "Last-Modified": format_datetime(modified, usegmt=True)}
+        facts["x-goog-generation"] = str(entry.get("generation", "1"))
+        if headers.get("if-match", facts["ETag"]) != facts["ETag"]:
+            return _answer(412, b"", {})
+        data = self.forward("GET", f"/download{path}?alt=media", {}, b"").body
+        if "range" not in headers:
+            return _answer(200, data, facts)
+        first, last = headers["range"].removeprefix("bytes=").split("-")
+        stop = min(int(last) + 1, len(data)) if last else len(data)
+        facts["Content-Range"] = f"bytes {first}-{stop - 1}/{len(data)}"
+        return _answer(206, data[int(first) : stop], facts)
+
+
+def _tag(entry: dict[str, Any]) -> str:
+    return str(entry["md5Hash"]).rstrip("=")
+
+
+def _answer(status: int, body: bytes, headers: dict[str, str]) -> Answer:
+    return Answer(status, {**headers, "Content-Length": str(len(body))}, body)
+
+
+@contextmanager
+def google_server() -> Iterator[GoogleServer]:
+    """Run the emulator on a free port of 127.0.0.1."""
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    emulator = create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
+    emulator.start()
+    try:
+        with GoogleProxy(f"http://127.0.0.1:{port}").running() as proxy:
+            yield GoogleServer(proxy)
+    finally:
+        emulator.stop()

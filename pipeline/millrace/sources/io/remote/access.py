@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from millrace.settings import load_settings
+from millrace.errors import UsageError
+from millrace.settings import load_settings, missing_extra
 from millrace.sources.io.address import OBJECT_STORES
 from millrace.sources.io.remote.allowed import check_uri
 from millrace.sources.io.remote.connections import connection_named
@@ -93,6 +94,8 @@ def _opened(scheme: str, container: str, connection: str, _process: int) -> Remo
     check_uri(address, settings.sources)
     given = connection_named(connection, settings) if connection else None
     if scheme in OBJECT_STORES:
+        if missing := missing_extra("sources"):
+            raise UsageError(f"{scheme}:// addresses cannot be loaded: {missing}")
         from millrace.sources.io.remote.buckets import bucket_files
 
         return bucket_files(scheme, container, given, settings)

@@ -1,0 +1,48 @@
+"""Fixtures of object stores: servers on free ports of 127.0.0.1, and the settings by which they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.remote_servers import GoogleServer, S3Server, google_server, s3_server
+
+
+@pytest.fixture(scope="session")
+def running_s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def running_google() -> Iterator[GoogleServer]:
+    with google_server() as server:
+        yield server
+
+
+def use(server: S3Server | GoogleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty the bucket, and define the connections ``lake`` and ``wrong`` to it."""
+    server.clear()
+    monkeypatch.setenv("MILLRACE_SOURCES__CONNECTIONS__LAKE", server.connection())
+    monkeypatch.setenv("MILLRACE_SOURCES__CONNECTIONS__WRONG", server.connection(secret="wrong"))
+    monkeypatch.setenv("MILLRACE_SOURCES__HOSTS", f"127.0.0.1:{server.proxy.port}=127.0.0.0/8")
+
+
+@pytest.fixture
+def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    use(running_s3, monkeypatch)
+    return running_s3
+
+
+@pytest.fixture
+def google(running_google: GoogleServer, monkeypatch: pytest.MonkeyPatch) -> GoogleServer:
+    use(running_google, monkeypatch)
+    return running_google
+
+
+@pytest.fixture(params=["s3", "google"])
+def bucket(request: pytest.FixtureRequest) -> S3Server | GoogleServer:
+    """Return each of the two object stores in turn."""
+    server: S3Server | GoogleServer = request.getfixturevalue(request.param)
+    return server
