@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from millrace import connect, progress
 from millrace.api import Store
-from millrace.load import LoadOptions
+from millrace.load import LoadOptions, RunRecord
 from millrace.settings import load_settings
 
 Path("flights.csv").write_text("carrier,month,delay\nUA,1,3.5\nB6,1,\nUA,7,12.0\n")
@@ -56,6 +56,21 @@ flights = store.dataset(
 
 # == Store.report
 assert store.report(version).rows == 3
+
+# == Store.run_report
+assert store.run_report(report.run).rows == 3
+
+# == Store.last_run
+run = store.last_run("flights")
+assert run is not None
+assert (run.state, run.rows) == ("succeeded", 4)
+
+# == Store.keep_report
+store.keep_report(report)  # the report of a load that publish() returned; load() does it itself
+
+# == Store.recorded
+with store.recorded(RunRecord("flights", "nightly-7", "replace")):  # an error in the block is kept as a report
+    pass
 
 # == Store.tag
 store.tag("flights@1", "nightly")

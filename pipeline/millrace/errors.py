@@ -27,6 +27,7 @@
     │   ├── StoreSchemaError          keyspace or tables missing, of another version, or another RF
     │   ├── DatasetNotFoundError
     │   ├── VersionNotFoundError
+    │   ├── RunNotFoundError          a run of which no report is kept
     │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
     │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
     ├── CacheError                    never raised by a read: it uses Cassandra instead
@@ -60,6 +61,7 @@ __all__ = [
     "PlanChangedError",
     "ProgressError",
     "RowTooLargeError",
+    "RunNotFoundError",
     "SourceChangedError",
     "SourceCorruptError",
     "SourceEmptyError",
@@ -205,6 +207,10 @@ class DatasetNotFoundError(StoreError):
 
 class VersionNotFoundError(StoreError):
     """The dataset exists, but the requested version does not."""
+
+
+class RunNotFoundError(StoreError):
+    """No report of the run is kept, or it has expired."""
 
 
 class ChunkMissingError(StoreError):

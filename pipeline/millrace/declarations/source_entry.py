@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +29,7 @@ from millrace.declarations.schedules import (
     check_timezone,
     cron_in_words,
     interval_in_words,
+    next_cron_time,
     parse_interval,
     parse_time,
 )
@@ -207,6 +209,18 @@ class SourceEntry(OptionFields):
     def interval(self) -> timedelta | None:
         """The time between two loads of an entry with ``every``."""
         return parse_interval(self.every) if self.every else None
+
+    def next_run(self, last: datetime | None, now: datetime) -> datetime | None:
+        """Return the time of the next run, in the entry's timezone, if its last one started at ``last``.
+
+        It is ``now`` for a run that is due, and None for an entry that no time starts. All times have a timezone.
+        """
+        if self.schedule:
+            return next_cron_time(self.schedule, self.timezone, now)
+        if self.interval is None:
+            return None
+        due = now if last is None else max(now, last + self.interval)
+        return due.astimezone(ZoneInfo(self.timezone))
 
     def schedule_in_words(self) -> str:
         """Return the schedule as words, such as ``at 02:05 (UTC)`` or ``by hand``."""

@@ -11,15 +11,20 @@ from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.report import LoadReport, outcome, version_report
+from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
+from millrace.load.run_record import RunRecord, skipped_report
 from millrace.load.split import SplitResult, load_split, task_unit
 
 __all__ = [
     "LoadOptions",
     "LoadPlan",
     "LoadReport",
+    "RunRecord",
+    "SourceFacts",
     "SplitResult",
+    "StageTimes",
     "load_split",
     "loader_memory",
     "make_plan",
@@ -29,6 +34,7 @@ __all__ = [
     "publish",
     "report_facts",
     "report_table",
+    "skipped_report",
     "task_unit",
     "unfinished_run",
     "version_report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from millrace.errors import ChunkError, StoreError
@@ -11,8 +12,9 @@ from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
 from millrace.load.report import LoadReport, version_report
+from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.split import SplitResult
-from millrace.load.version_row import VersionRowWriter, attempts_of
+from millrace.load.version_row import VersionRowWriter, attempts_of, content_facts
 from millrace.sources import SourceWarning, distinct
 from millrace.store import (
     Catalogue,
@@ -48,6 +50,27 @@ def publish(
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
     because the version is published.
     """
+    times = StageTimes(_load_seconds(results))
+    with times.stage("publish"):
+        report = _publish(catalogue, catalogue_writer, writes, plan, results)
+    return replace(report, stages=times.seconds)
+
+
+def _load_seconds(results: Sequence[SplitResult]) -> dict[str, float]:
+    """Return the seconds of the stage ``load``, from the start of its first split to the end of its last one."""
+    spans = [result.span_s for result in results]
+    return (
+        {"load": round(max(0.0, max(end for _, end in spans) - min(start for start, _ in spans)), 3)} if spans else {}
+    )
+
+
+def _publish(
+    catalogue: Catalogue,
+    catalogue_writer: CatalogueWriter,
+    writes: ReplicatedWriter,
+    plan: LoadPlan,
+    results: Sequence[SplitResult],
+) -> LoadReport:
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
     graph = VersionGraph(catalogue.all_versions(plan.dataset))
@@ -83,8 +106,16 @@ def publish(
         retries=sum(result.retries for result in ordered) + writes.stats.retries,
         splits=len(ordered),
         source=plan.source.uri,
+        source_facts=_source_facts(plan, ordered, graph),
         warnings=distinct(warnings),
     )
+
+
+def _source_facts(plan: LoadPlan, results: Sequence[SplitResult], graph: VersionGraph) -> SourceFacts:
+    """Return the facts of the plan's source, and those that differ from its parent's if the parent is in ``graph``."""
+    parent = next((version for version in graph.versions if version.label == plan.parent), None)
+    facts = {**plan.source.facts(), **content_facts(plan.source, results)}
+    return SourceFacts.of(facts, None if parent is None else parent.source)
 
 
 def _merged(

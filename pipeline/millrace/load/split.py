@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,8 @@ class SplitResult:
     """The physical schema at the end of the split, as serialized Arrow. It may be wider than the plan's."""
     content: SourceChecksum | None = None
     """Checksum and size of the source bytes that were read."""
+    span_s: tuple[float, float] = (0.0, 0.0)
+    """Start and end of the work, in seconds since 1970."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a task's result."""
@@ -76,6 +79,7 @@ class SplitResult:
             "retries": self.retries,
             "schema": base64.b64encode(self.schema).decode(),
             "content": self.content and self.content.to_json(),
+            "span_s": list(self.span_s),
         }
 
     @classmethod
@@ -90,6 +94,7 @@ class SplitResult:
                 ),
                 "schema": base64.b64decode(value["schema"]),
                 "content": SourceChecksum(*value["content"]) if value.get("content") else None,
+                "span_s": tuple(value["span_s"]),
             }
         )
 
@@ -117,6 +122,7 @@ def load_split(
     most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks. Raises
     ``SourceError``, ``ChunkError`` or ``StoreError``; the data written until then is an orphan without a version.
     """
+    start_s = time.time()
     row = LoadAttempt(
         dataset=plan.dataset,
         attempt_id=uuid4(),
@@ -171,6 +177,7 @@ def load_split(
         retries=report.retries,
         schema=reader.schema.serialize().to_pybytes(),
         content=reader.content,
+        span_s=(start_s, time.time()),
     )
 
 

@@ -135,7 +135,7 @@ class VersionRowWriter(CatalogueSteps):
             attempts=len({page.attempt_id for page in added}) + (base.attempts if base is not None else 0),
             run=plan.run,
             code=millrace.__version__,
-            source=bounded_facts({**plan.source.facts(), **_content_facts(plan, self.results)}),
+            source=bounded_facts({**plan.source.facts(), **content_facts(plan.source, self.results)}),
             settings={
                 "root": root_of(plan, parent),
                 "chunks": plan.chunks.to_json(),
@@ -184,13 +184,13 @@ def _commit_time(parent: Version | None) -> datetime:
     return now if parent is None else max(now, parent.committed_at)
 
 
-def _content_facts(plan: LoadPlan, results: Sequence[SplitResult]) -> dict[str, str]:
+def content_facts(source: SourcePlan, results: Sequence[SplitResult]) -> dict[str, str]:
     """Return the CRC-32 of the source's bytes, file after file; nothing unless every split has its own."""
     checksum = SourceChecksum()
     for result in results:
         if result.content is None:
             return {}
         checksum = checksum.followed_by(result.content)
-    size_bytes = sum(file.size_bytes for file in plan.source.files)
-    covers_source = any(file.has_unknown_size for file in plan.source.files) or checksum.size_bytes == size_bytes
+    size_bytes = sum(file.size_bytes for file in source.files)
+    covers_source = any(file.has_unknown_size for file in source.files) or checksum.size_bytes == size_bytes
     return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

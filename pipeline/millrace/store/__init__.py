@@ -9,6 +9,7 @@ from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journa
 from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, encode_pages_blob, list_pages_max
 from millrace.store.catalogue.recoverable import recoverable_versions, unrecoverable_reason
+from millrace.store.catalogue.run_reports import REPORT_BYTES_MAX, DatasetRun, RunReports
 from millrace.store.catalogue.tags import remove_tag, set_tag
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
 from millrace.store.catalogue.version_graph import Base, VersionGraph
@@ -40,6 +41,7 @@ __all__ = [
     "ChunkRef",
     "ChunkWriter",
     "DELETED",
+    "DatasetRun",
     "GRACE",
     "INLINE_PAGES",
     "Lease",
@@ -49,10 +51,12 @@ __all__ = [
     "MissingReplica",
     "NODE_LOCAL",
     "PageRef",
+    "REPORT_BYTES_MAX",
     "RepairReport",
     "ReplicaCheck",
     "ReplicaRepair",
     "ReplicatedWriter",
+    "RunReports",
     "SweepReport",
     "TABLES",
     "TWO",

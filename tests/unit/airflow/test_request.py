@@ -65,6 +65,7 @@ def test_the_fields_of_the_form_become_load_options(
         date_format=["%d.%m.%Y"],
         true_value=["ja", "", "wahr"],
         false_value=["nein"],
+        records="data.items",
         columns=["a=b", "last, first", " "],
         rename=["delay=late", '"a=b"=ab', ""],
         schema_file="schema.json",
@@ -86,6 +87,7 @@ def test_the_fields_of_the_form_become_load_options(
     assert (options.source.skip_rows, options.source.decimal) == (2, ",")
     assert (options.source.true_value, options.source.false_value) == (("ja", "wahr"), ("nein",))
     assert options.source.date_format == ("%d.%m.%Y",)
+    assert options.source.records == "data.items"
     assert options.source.columns == ("a=b", "last, first")
     assert options.source.rename == (("delay", "late"), ("a=b", "ab"))
     assert options.source.schema_file == str(tmp_path / "inbox" / "schema.json")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,8 +62,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     and the name of one; markers such as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do
     not become columns; a warning names the keys.
 
-    JSON: the load report. columns is a list of name and type, and columns_total is the number of columns. warnings is a
-    list of all unexpected properties of the file and the load: code, message, column, line, file.
+    JSON: the load report, as docs/load-report.schema.json describes it, and dry_run. columns is a list of name and
+    type, and columns_total is the number of columns. warnings is a list of all unexpected properties of the file and
+    the load: code, message, column, line, file. The store keeps the report: see millrace report.
 
     --column-type, --columns and --rename use the column names of the source. In --columns and --rename, a name must be
     in double quotes if it has a comma, an =, or a blank at its start or end. The version has the new names.
@@ -87,46 +89,46 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
       millrace load flights 's3://lake/flights/*.parquet' --connection lake
+      millrace load orders answer.json --format json --records data.items
     """
     check_dataset_name(name)
     dry_run = given["dry_run"]
-    began = time.monotonic()
+    started = datetime.now(UTC)
     run, is_named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
         _set_interrupt_message(invocation, name, run, is_named=is_named)
-    from millrace.load import loader_memory, measure, task_unit
+    from millrace.load import RunRecord, loader_memory, measure, task_unit
 
     with open_store(invocation) as store, loader_memory():
         options = chosen_options(store.settings.load, given)
         if given["resume"]:
             run = store.unfinished(name, source, options, run=given["run_id"])
             _set_interrupt_message(invocation, name, run, is_named=is_named)
-        plan = store.plan(name, source, options, run=run)
-        unit, total = task_unit(plan, None)
-        with reported(
-            None if dry_run else store.settings.kafka,
-            command="load",
-            dataset=name,
-            run=run,
-            total=total or None,
-            unit=unit,
-            again=is_named or given["resume"],
-        ) as progress:
-            if dry_run:
-                report = measure(store.settings, plan, task=progress.task)
-            else:
-                report = _load(invocation, store, plan, progress.task)
+        record = RunRecord(name, run, options.mode, started)
+        with nullcontext() if dry_run else store.recorded(record):
+            with record.times.stage("plan"):
+                plan = record.plan = store.plan(name, source, options, run=run)
+            unit, total = task_unit(plan, None)
+            with reported(
+                None if dry_run else store.settings.kafka,
+                command="load",
+                dataset=name,
+                run=run,
+                total=total or None,
+                unit=unit,
+                again=is_named or given["resume"],
+            ) as progress:
+                if dry_run:
+                    report = measure(store.settings, plan, task=progress.task)
+                else:
+                    report = _load(invocation, store, plan, progress.task)
         missing = progress.missing
         if not dry_run and store.cache is not None and not store.cache.responds():
             missing.append("cache")  # a load does not need the cache, but the next read uses it
-        seconds = time.monotonic() - began
-        report = replace(
-            report,
-            seconds=round(seconds, 3),
-            rows_per_s=round(report.rows / seconds, 1),
-            missing=tuple(missing),
-            warnings=(*map(_without, missing), *report.warnings),
-        )
+        warnings = (*map(_without, missing), *report.warnings)
+        report = replace(record.timed(report), missing=tuple(missing), warnings=warnings)
+        if not dry_run:
+            report = store.keep_report(report)
         _show_warnings(invocation, report)
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
 
