@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millrace.errors import SourceChangedError, SourceUnavailableError, SourceUnreadableError, UsageError
+from millrace.errors import SourceChangedError, SourceUnreadableError, UsageError
 from millrace.sources import SourceChecksum, SourceOptions, SourcePlan, open_source, open_split, plan_source
 from millrace.sources.io.files import list_files
 from tests.remote_servers import (
@@ -118,7 +118,7 @@ FAULTS: dict[str, list[Fault]] = {
 }
 
 
-@pytest.mark.parametrize("place", [0, 1, 3])
+@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("faults", FAULTS)
 def test_a_read_goes_on_at_the_byte_reached(bucket: Bucket, faults: str, place: int) -> None:
     plan = plan_of(
@@ -127,24 +127,16 @@ def test_a_read_goes_on_at_the_byte_reached(bucket: Bucket, faults: str, place: 
     expected = read(plan)
     bucket.proxy.faults[:] = [send_whole] * place + FAULTS[faults]
     assert read(plan) == expected
-    assert len(bucket.proxy.faults) <= place
-
-
-def test_a_server_that_stays_away_ends_the_read_with_the_reason(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = plan_of(s3.put("a.csv", CSV * 2), infer_bytes=1000, header=False)
-    monkeypatch.setattr("millrace.sources.io.remote.retries.RetryPolicy.sleep", lambda seconds: None, raising=False)
-    s3.proxy.faults[:] = [status_503] * 50
-    with pytest.raises(SourceUnavailableError, match=r"s3://lake/a\.csv cannot be read now: status 503"):
-        read(plan)
+    assert bucket.proxy.faults == []
 
 
 def test_a_slow_object_is_read(s3: S3Server) -> None:
     plan = plan_of(s3.put("a.csv", b"a,b\n" + b"1,2\n" * 1500), infer_bytes=100)
     s3.proxy.faults[:] = [slow(1000)] * 3
-    monotonic = time.monotonic()
+    began = time.monotonic()
     other = plan_of(s3.put("b.csv", b"a,b\n" + b"1,2\n" * 1000))
     assert read(other)[0].num_rows == 1000
-    assert time.monotonic() - monotonic > 3
+    assert time.monotonic() - began > 3
     assert read(plan)[0].num_rows == 1500
 
 
