@@ -64,7 +64,7 @@ def test_the_same_content_is_loaded_from_a_disk_and_from_a_web_server(
     fields = {name: field.value for name, field in load_form().items() if field.has_value}
     source, options = load_options({**fields, "dataset": "web_form", "source": url}, load_settings())
     store.load("web_form", source, options=options)
-    tables = [store.dataset(name).read() for name in ("web_disk", "web_cli", "web_python", "web_form")]
+    tables = [store.dataset(name).to_table() for name in ("web_disk", "web_cli", "web_python", "web_form")]
     assert tables[0].num_rows == 60_000
     assert all(table.equals(tables[0]) for table in tables)
     assert millrace("load", "web_bytes", url, "--format", "bytes").code == 0

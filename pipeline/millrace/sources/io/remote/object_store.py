@@ -1,6 +1,7 @@
 """Objects of one bucket of S3 or Google Cloud Storage, read through obstore.
 
-It is imported when it is used, because it belongs to the extra ``sources``. Its own retries are switched off, because ``RemoteStream`` retries and continues at the byte reached.
+obstore is imported when it is used, because it belongs to the extra ``sources``. Its own retries are switched off,
+because ``RemoteStream`` retries and continues at the byte reached.
 """
 
 from __future__ import annotations

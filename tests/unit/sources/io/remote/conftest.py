@@ -1,4 +1,4 @@
-"""Fixtures of remote sources: a bucket in memory, a scripted and a real web server, and a client of it."""
+"""Fixtures of remote sources: a bucket in memory, a scripted web server, and a real one with a client of it."""
 
 from __future__ import annotations
 

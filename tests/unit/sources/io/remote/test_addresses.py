@@ -5,8 +5,12 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from millrace.errors import SourceNotFoundError, UsageError
 from millrace.sources.io.remote.addresses import WebAddress, is_public, parse_url, refuse_credentials, resolve
@@ -175,3 +179,22 @@ def test_a_host_without_an_address_is_not_found_or_an_interruption(
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     with pytest.raises(error, match=message):
         resolve("files.example", 443)
+
+
+@given(st.text(alphabet="https:/@[]\\?#%.-_x1é0\t 7:f", max_size=30))
+@example("files.example:443@127.0.0.1/")
+@example("files.example#@127.0.0.1/")
+@example("127.0.0.1%2f@files.example/")
+def test_a_url_that_is_accepted_names_the_same_host_for_the_client_and_for_urllib(rest: str) -> None:
+    url = f"https://{rest}"
+    try:
+        address = parse_url(url)
+    except UsageError:
+        return
+    for host, port in ((httpx.URL(url).host, httpx.URL(url).port), (urlsplit(url).hostname, urlsplit(url).port)):
+        assert (str(host).lower(), port or 443) == (host_as_written(url, address), address.port)
+
+
+def host_as_written(url: str, address: WebAddress) -> str:
+    """Return the host as the URL spells it; only an IPv6 address has several spellings."""
+    return urlsplit(url).hostname or "" if ":" in address.host else address.host
