@@ -54,6 +54,13 @@ flights = store.dataset(
     "flights"
 )  # the latest version; also "flights@1", "flights@nightly", "flights@2026-11-22T10:00"
 
+# == Store.unchanged
+incremental = LoadOptions(mode="incremental")
+store.load("new_files", "flights.csv", incremental)
+nothing = store.plan("new_files", "flights.csv", incremental)
+assert nothing.unchanged
+assert store.unchanged(nothing).skipped == "unchanged"
+
 # == Store.report
 assert store.report(version).rows == 3
 

@@ -16,7 +16,8 @@
     │   ├── SourceFormatError         a ragged row, an open quote, invalid UTF-8: with its line
     │   ├── SourceTypeError           a column that changes its type: both types, its line, the option
     │   ├── SourceTooLargeError       a unit that must be read at once and is over the limit
-    │   └── SourceChangedError        changed while it was read
+    │   ├── SourceChangedError        changed while it was read
+    │   └── BadRowsError              more bad rows than the budget allows
     ├── ChunkError
     │   ├── RowTooLargeError          one row that no chunk can hold
     │   ├── ChunkFormatError          stored bytes that are not a valid chunk
@@ -29,7 +30,8 @@
     │   ├── VersionNotFoundError
     │   ├── RunNotFoundError          a run of which no report is kept
     │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
-    │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   ├── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   └── LoadSupersededError       an incremental load whose files another load has loaded at the same moment
     ├── CacheError                    never raised by a read: it uses Cassandra instead
     ├── ProgressError                 never raised by a task: its work continues
     ├── OutputError                   the data read cannot be written to its destination
@@ -46,6 +48,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "BadRowsError",
     "CacheError",
     "ChecksumMismatchError",
     "ChunkError",
@@ -56,6 +59,7 @@ __all__ = [
     "InvalidNameError",
     "InvalidSettingError",
     "LoadInterruptedError",
+    "LoadSupersededError",
     "MillraceError",
     "OutputError",
     "PlanChangedError",
@@ -165,6 +169,10 @@ class SourceChangedError(SourceError):
     """The source changed between planning and reading, or while it was read."""
 
 
+class BadRowsError(SourceError):
+    """The source has more bad rows than the budget of the load allows; ``context`` has the first reasons."""
+
+
 class ChunkError(MillraceError):
     """A chunk cannot be encoded or decoded."""
 
@@ -221,6 +229,10 @@ class ChunkMissingError(StoreError):
 
 class PlanChangedError(StoreError):
     """A load cannot be resumed because its source, schema or settings differ from those it began with."""
+
+
+class LoadSupersededError(StoreError):
+    """Another load has loaded files of an incremental load at the same moment; the next run loads the other files."""
 
 
 class CacheError(MillraceError):

@@ -62,7 +62,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
         if size > PLAN_BYTES_EXPECTED:
             logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
         context["ti"].xcom_push(key=PLAN_KEY, value=document)
-        splits = [] if planned.published else [split.index for split in planned.source.splits]
+        splits = [] if planned.published or planned.unchanged else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
         # The total of the whole run, which is needed long before the last of its splits begins.
         task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
@@ -148,7 +148,10 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
         _recorded(store, record, "publish"),
     ):
-        report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
+        if load_plan.unchanged:
+            report = store.unchanged(load_plan)
+        else:
+            report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
         titles = field_titles(context)
         warnings = tuple(warning_in_form_words(warning, titles) for warning in report.warnings)
         report = record.timed(replace(report, warnings=warnings))
@@ -156,7 +159,9 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
         cassandra = store.settings.cassandra
-        emit_loaded(context["outlet_events"], report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
+        if not report.skipped:
+            outlets = context["outlet_events"]
+            emit_loaded(outlets, report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
         report = store.keep_report(report)
     for line in report_table(report, repeated=load_plan.published):
         logger.info(line)

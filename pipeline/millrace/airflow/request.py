@@ -40,6 +40,7 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
     )
     options = LoadOptions(
         mode=params["mode"],
+        on_change=params["on_change"],
         source=source,
         codec=params["codec"],
         codec_level=params["codec_level"],

@@ -14,11 +14,16 @@ from millrace.load import (
     LoadPlan,
     LoadReport,
     RunRecord,
+    SplitOverBudgetError,
     SplitResult,
+    confirm_version,
     load_split,
     make_plan,
     outcome,
     publish,
+    publish_rejects_of_split,
+    report_fields,
+    skipped_report,
     unfinished_run,
     version_report,
 )
@@ -63,8 +68,24 @@ class Loading(Reports):
     def load_split(
         self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None = None, attempt: int = 1
     ) -> SplitResult:
-        """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet."""
-        return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+        """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet.
+
+        Raises ``BadRowsError`` if this split alone has more bad rows than the load may have; only its rejects are
+        visible then.
+        """
+        try:
+            return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+        except SplitOverBudgetError as error:
+            with catalogue_writes(self.cassandra) as writes:
+                raise publish_rejects_of_split(
+                    self.catalogue,
+                    CatalogueWriter(self.cassandra, writes),
+                    writes,
+                    plan,
+                    split,
+                    error.rejects,
+                    error.refusal,
+                ) from None
 
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load."""
@@ -91,7 +112,8 @@ class Loading(Reports):
         other object with ``__arrow_c_stream__``. It is copied into a temporary file first, in bounded memory.
 
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
-        and settings is the same load. If it was published before, nothing is written and its report is returned. The
+        and settings is the same load. If it was published before, nothing is written and its report is returned. If
+        there is nothing to load (``plan.unchanged``), nothing is written either, and ``skipped`` is ``unchanged``. The
         report is kept in the store (``run_report``), that of a failed load for 90 days.
         """
         options = options or LoadOptions()
@@ -102,6 +124,8 @@ class Loading(Reports):
                 plan = record.plan = self._plan(name, readable, options, record.run, one_stream=True)
             if plan.published:
                 report = self.published(plan)
+            elif plan.unchanged:
+                report = self.unchanged(plan)
             else:
                 result = self.load_split(plan, None, task=task)
                 if task is not None:
@@ -125,11 +149,23 @@ class Loading(Reports):
     def published(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load that was published before.
 
-        It describes the load's own version, or the version that holds its rows now.
+        It describes the load's own version, or the version that holds its rows now. An incremental version is confirmed
+        if its load was killed before: raises ``LoadSupersededError`` as ``publish`` does.
         """
-        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        with catalogue_writes(self.cassandra) as writes:
+            confirm_version(self.catalogue, CatalogueWriter(self.cassandra, writes), version, plan.hex)
+        report = self.report(version, added_by=plan.label)
         again = f"this load is published already as {report.dataset}@{report.version}, and nothing was written"
         return replace(report, warnings=(SourceWarning(ALREADY_LOADED, again), *report.warnings, *plan.source.warnings))
+
+    def unchanged(self, plan: LoadPlan) -> LoadReport:
+        """Return the report of a load without anything to load: of the version that has the rows of its source.
+
+        ``skipped`` is ``unchanged``. Rows and sizes are 0, because this load added none.
+        """
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        return skipped_report(self.catalogue, version, plan)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.
@@ -143,4 +179,7 @@ class Loading(Reports):
             for page in self.catalogue.pages.refs(version)
             if page.added_by == label or (version.mode == "merge" and not added_by)
         ]
-        return version_report(self.catalogue, version, added, self.catalogue.under_replicated_of(version))
+        every = [version] if label == version.label else self.catalogue.all_versions(version.dataset)
+        own = next((other for other in every if other.label == label), version)
+        rejected = report_fields(version.dataset, own.settings.get("rejects"))
+        return version_report(self.catalogue, version, added, self.catalogue.under_replicated_of(version), **rejected)

@@ -29,8 +29,14 @@ _OPTIONS: Final = (
     click.option(
         "--mode",
         default="replace",
-        metavar="replace|append",
-        help="Replace the rows of the latest version, or add to them.",
+        metavar="replace|append|incremental",
+        help="Replace the rows of the latest version, add to them, or add the files that are not loaded yet.",
+    ),
+    click.option(
+        "--on-change",
+        default="refuse",
+        metavar="refuse|append|ignore",
+        help="--mode incremental: the reaction to a loaded file that changed. append loads it again, besides its rows.",
     ),
     click.option(
         "--format", "format_", metavar="F", help="csv, parquet, jsonl, json, arrow or bytes; else by name and content."
@@ -127,6 +133,7 @@ def chosen_options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions
 
     return LoadOptions(
         mode=given["mode"],
+        on_change=given["on_change"],
         codec=given["codec"],
         chunk_bytes=given["chunk_bytes"],
         source=SourceOptions(

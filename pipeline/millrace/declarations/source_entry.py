@@ -134,6 +134,9 @@ class SourceEntry(OptionFields):
     """``replace``: the new version has only the rows of this load. ``append``: it also has the rows of the latest
     version. ``incremental``: like ``append``, without the files that are loaded already; the default for a URI with a
     date."""
+    on_change: Literal["refuse", "append", "ignore"] = "refuse"
+    """With ``incremental`` the reaction to a loaded file that changed: ``refuse`` the load, ``append`` the file
+    again, or ``ignore`` it."""
     schedule: Annotated[str, AfterValidator(check_cron)] | None = None
     """A cron string of five fields. Without ``schedule``, ``every`` and ``after`` the entry is loaded by hand."""
     timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"

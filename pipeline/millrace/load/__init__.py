@@ -5,11 +5,15 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
-from millrace.load.plan import LoadOptions, LoadPlan, make_plan
+from millrace.load.options import LoadOptions
+from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
+from millrace.load.reject_version import publish_rejects_of_split, report_fields
+from millrace.load.rejects import SplitOverBudgetError
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
@@ -23,8 +27,10 @@ __all__ = [
     "LoadReport",
     "RunRecord",
     "SourceFacts",
+    "SplitOverBudgetError",
     "SplitResult",
     "StageTimes",
+    "confirm_version",
     "load_split",
     "loader_memory",
     "make_plan",
@@ -32,7 +38,9 @@ __all__ = [
     "merge_siblings",
     "outcome",
     "publish",
+    "publish_rejects_of_split",
     "report_facts",
+    "report_fields",
     "report_table",
     "skipped_report",
     "task_unit",

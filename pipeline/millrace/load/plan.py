@@ -5,48 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
-from millrace.errors import InvalidSettingError
+from millrace.errors import InvalidNameError, InvalidSettingError
 from millrace.load.append import as_stored, check_append
+from millrace.load.evolution import agreement_of, check_kind, planned_layout, schema_changes
+from millrace.load.file_selection import Selection, check_limits, parsing_digest, select_files
+from millrace.load.options import MODES, LoadOptions
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
-from millrace.sources import BadRowBudget, Contract, Source, SourceOptions, SourcePlan, open_split, plan_source
-from millrace.store import Catalogue, VersionGraph
+from millrace.sources import (
+    REJECTS_ENDING,
+    ArrowCopy,
+    RowRules,
+    Source,
+    SourcePlan,
+    open_split,
+    plan_source,
+    short_list,
+)
+from millrace.store import Catalogue, Version, VersionGraph
 
-MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """Options of a load that the user chooses: how to read the source (``source``) and how to make chunks.
-
-    * ``bad_rows``: the rows that may be set aside because they do not fit their format, their types or the contract.
-    * ``contract``: the reaction to columns and types that differ from the latest version. None for a load by hand.
-    * ``on_change``: the reaction of an incremental load to a loaded file whose content changed: ``refuse``, ``append``
-      or ``ignore``.
-    * ``skip_unchanged``: whether a source that is unchanged since the latest version makes no version.
-    * ``max_files``, ``max_bytes``: the largest number and total size of the source's files; None is no limit.
-    """
-
-    mode: str = "replace"
-    source: SourceOptions = field(default_factory=SourceOptions)
-    codec: str | None = None
-    codec_level: int | None = None
-    chunk_bytes: int | None = None
-    bad_rows: BadRowBudget = BadRowBudget(rows=0)
-    contract: Contract | None = None
-    on_change: str = "refuse"
-    skip_unchanged: bool = False
-    max_files: int | None = None
-    max_bytes: int | None = None
+_NAME_CHARACTERS_MAX = 48 - len(REJECTS_ENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +42,8 @@ class LoadPlan:
 
     ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
     true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
-    deleted, one that was appended to it.
+    deleted, one that was appended to it. ``unchanged`` is true if there is nothing to load; the number and the hex are
+    then those of the version that has the source's rows. ``parsing`` is the digest of the load's settings.
     """
 
     dataset: str
@@ -70,6 +58,15 @@ class LoadPlan:
     layout: TileLayout
     published: bool = False
     holder: str = ""
+    unchanged: bool = False
+    parsing: str = ""
+    schema_changes: tuple[str, ...] = ()
+    """Differences from the agreement of a contract to the planned schema, one sentence each."""
+
+    @property
+    def appends(self) -> bool:
+        """Return whether the version also has the rows of its parent."""
+        return self.mode != "replace"
 
     @property
     def label(self) -> str:
@@ -96,6 +93,9 @@ class LoadPlan:
             "layout": self.layout.to_json(),
             "published": self.published,
             "holder": self.holder,
+            "unchanged": self.unchanged,
+            "parsing": self.parsing,
+            "schema_changes": list(self.schema_changes),
         }
 
     @classmethod
@@ -107,6 +107,7 @@ class LoadPlan:
                 "source": SourcePlan.from_json(value["source"]),
                 "chunks": ChunkSettings.from_json(value["chunks"]),
                 "layout": TileLayout.from_json(value["layout"]),
+                "schema_changes": tuple(value["schema_changes"]),
             }
         )
 
@@ -127,6 +128,11 @@ def make_plan(
     ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
+    contract = options.contract
+    rules = RowRules(options.bad_rows)
+    if contract is not None:
+        rules = replace(rules, types=contract.types, columns=contract.columns)
+    _check_reject_names(dataset, rules)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
         raise InvalidSettingError(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
@@ -138,16 +144,34 @@ def make_plan(
         codec_level=settings.load.codec_level if options.codec_level is None else options.codec_level,
         chunk_bytes=settings.load.chunk_bytes if options.chunk_bytes is None else options.chunk_bytes,
     )
+    # One read of the versions, so that the files are selected by the list of the version that becomes the parent.
+    graph = VersionGraph(catalogue.all_versions(dataset))
+    latest = graph.latest
+    parsing = parsing_digest(options, chunks)
+    selection = select_files(catalogue, latest, given, options, parsing)
+    if selection.unchanged and latest is not None:
+        return _unchanged(catalogue, graph, latest, selection, given, options.mode, run, chunks)
+    agreement = agreement_of(catalogue, latest, contract)
+    rules = RowRules(options.bad_rows) if agreement is None else agreement.rules(options.bad_rows)
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    source = plan_source(given, options.source, max_splits=1 if one_stream else None)
+    source = plan_source(
+        given,
+        selection.options,
+        max_splits=1 if one_stream else None,
+        listing=selection.listing,
+        rules=rules,
+        agreement=agreement,
+    )
+    check_limits(source.uri, source.files, options)
+    if contract is not None:
+        check_kind(latest, source)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))
-    layout = TileLayout.for_schema(source.schema)
-    fingerprint = _fingerprint(source, chunks, layout, options.mode)
-    identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    graph = VersionGraph(catalogue.all_versions(dataset))
-    latest = graph.latest
+    layout = planned_layout(latest if options.mode != "replace" else None, source)
+    fingerprints = _fingerprints(source, chunks, layout, options)
+    fingerprint = fingerprints.plan
+    identity = hashlib.sha256(f"{run}\0{fingerprints.load}".encode()).hexdigest()[:6]
     published, holder = graph.published(identity, run) or (None, None)
     if published is not None:
         check_same_content(source, published)
@@ -156,7 +180,7 @@ def make_plan(
         parent = None if latest is None else latest.label
         # If another load has published the begun number meanwhile, a version with it would not be the latest.
         number = max(_begun(catalogue, dataset, run, fingerprint), graph.next_number)
-        if options.mode == "append" and latest is not None:
+        if options.mode != "replace" and latest is not None:
             # The plan's identity is that of the source alone, because its next attempt may append to another version.
             source = as_stored(catalogue, dataset, latest.label, source)
             check_append(catalogue, dataset, latest.label, source)
@@ -173,7 +197,72 @@ def make_plan(
         layout=layout,
         published=published is not None,
         holder="" if holder is None else holder.label,
+        parsing=parsing,
+        schema_changes=schema_changes(agreement.schema, source.schema) if agreement and agreement.schema.names else (),
     )
+
+
+def _unchanged(
+    catalogue: Catalogue,
+    graph: VersionGraph,
+    latest: Version,
+    selection: Selection,
+    given: Source,
+    mode: str,
+    run: str,
+    chunks: ChunkSettings,
+) -> LoadPlan:
+    """Return the plan of a load without anything to load. No file was opened for it, unless its facts had changed.
+
+    If the same run has published a version before, the plan is that of this version.
+    """
+    own = next((version for version in graph.visible if version.run == run), None)
+    published, holder = (own and graph.published(own.hex, run)) or (None, None)
+    version = published or latest
+    files = () if selection.listing is None else selection.listing.files
+    source = SourcePlan(
+        uri="" if isinstance(given, ArrowCopy) else short_list(given),
+        format=str(version.source.get("format", "")),
+        kind="bytes" if latest.kind == "bytes" else "table",
+        schema=catalogue.pages.schema(catalogue.with_content(latest)),
+        files=(),
+        splits=(),
+        total_bytes=sum(file.size_bytes for file in files),
+        total_rows=None,
+        options=selection.options,
+    )
+    return LoadPlan(
+        dataset=latest.dataset,
+        mode=mode,
+        run=run,
+        number=version.number,
+        hex=version.hex,
+        parent=version.parent,
+        fingerprint="",
+        source=source,
+        chunks=chunks,
+        layout=latest.layout,
+        published=published is not None,
+        holder=latest.label if holder is None else holder.label,
+        unchanged=published is None,
+    )
+
+
+def _check_reject_names(dataset: str, rules: RowRules) -> None:
+    """Raise ``InvalidNameError`` for the name of a dataset of rejects, and for one too long to have rejects."""
+    if dataset.endswith(REJECTS_ENDING):
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} ends in {REJECTS_ENDING}",
+            hint="this ending is reserved for rejected rows; choose another name",
+            dataset=dataset,
+        )
+    if rules.sets_aside and len(dataset) > _NAME_CHARACTERS_MAX:
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} has {len(dataset)} characters, and bad rows are set aside in a dataset "
+            f"whose name is {len(REJECTS_ENDING)} characters longer",
+            hint=f"use at most {_NAME_CHARACTERS_MAX} characters, or leave out --max-bad-rows",
+            dataset=dataset,
+        )
 
 
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int:
@@ -200,14 +289,38 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in source.schema], schema=source.schema)
 
 
-def _fingerprint(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, mode: str) -> str:
+class _Fingerprints(NamedTuple):
+    """The fingerprint of a load, which is that of the source alone, and that of its plan, with the layout of chunks.
+
+    A later attempt may find another latest version, and with it another agreement and another layout. It is the same
+    load, but cannot use the chunks of the earlier attempt.
+    """
+
+    load: str
+    plan: str
+
+
+def _fingerprints(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, options: LoadOptions) -> _Fingerprints:
     facts = {
         "source": source.facts(),
         # Other credentials for the same files are the same load.
         "options": replace(source.options, connection=None).to_json(),
+        "mode": options.mode,
+        "budget": str(options.bad_rows),
+        "contract": options.contract and options.contract.to_json(),
+    }
+    own = TileLayout.for_schema(source.schema)
+    planned = {
         "schema": base64.b64encode(source.schema.serialize().to_pybytes()).decode(),
         "chunks": chunks.to_json(),
-        "layout": layout.to_json(),
-        "mode": mode,
+        "layout": own.to_json(),
     }
+    if options.contract is None:
+        load = _digest({**facts, **planned})
+        return _Fingerprints(load, load if layout == own else _digest({"load": load, "layout": layout.to_json()}))
+    load = _digest({**facts, "chunks": replace(chunks, row_group_bytes=None).to_json()})
+    return _Fingerprints(load, _digest({"load": load, **planned, "layout": layout.to_json()}))
+
+
+def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

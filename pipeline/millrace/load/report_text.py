@@ -14,7 +14,7 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
     """
     if report.error is not None:
         return _failed_facts(report)
-    added = f" ({report.total_rows:,} in all)" if report.mode == "append" or report.skipped else ""
+    added = f" ({report.total_rows:,} in all)" if report.mode in ("append", "incremental") or report.skipped else ""
     facts = [("state", report.state_in_words)] if report.skipped else []
     facts += [
         ("rows", f"{report.rows:,}{added}"),
@@ -24,6 +24,8 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         ("stored bytes", f"{human_bytes(report.stored_bytes)}, {report.ratio:.2f} times smaller"),
         ("chunks", f"{report.chunks:,}"),
     ]
+    if report.schema_changes:
+        facts.append(("schema", "; ".join(report.schema_changes)))
     if not dry_run:
         suffix = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
         facts.append(("replicas", f"{report.replicas} each{suffix}"))
@@ -37,6 +39,8 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         facts.append(("did without", ", ".join(report.missing)))
     if dry_run:
         facts.append(("written", "nothing (dry run)"))
+    elif report.skipped:
+        facts.append(("written", f"nothing: the source is {report.skipped}"))
     elif repeated:
         facts.append(("written", "nothing: this load was published already"))
     return facts

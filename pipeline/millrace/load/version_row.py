@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,10 +13,13 @@ import pyarrow as pa
 
 import millrace
 from millrace.errors import ChunkMissingError
-from millrace.load.append import check_append, check_kept, selector_of
+from millrace.load.append import check_append, check_kept, common_schema, selector_of
 from millrace.load.checks import check_attempts, promised_pages
+from millrace.load.evolution import common_layout, format_setting
 from millrace.load.exact import check_exact
+from millrace.load.incremental_protocol import superseded
 from millrace.load.lists import Listing, page_totals, write_lists
+from millrace.load.loaded_files import FileListing
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
@@ -26,6 +29,7 @@ from millrace.store import (
     Catalogue,
     CatalogueWriter,
     LoadAttempt,
+    LoadedFile,
     MetadataBucket,
     PageRef,
     Version,
@@ -62,13 +66,22 @@ class CatalogueSteps:
 class VersionRowWriter(CatalogueSteps):
     """Steps of ``publish_with_retry`` on the catalogue: one load, with the results and the pages of all its splits."""
 
-    source: SourcePlan
+    plan: LoadPlan
     results: Sequence[SplitResult]
     pages: Sequence[PageRef]
+    files: Sequence[LoadedFile]
+    """The files that the load adds to the list of loaded files."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of the version, besides those of its chunks."""
 
     def check_append(self, parent: str) -> None:
-        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
-        check_append(self.catalogue, self.dataset, parent, self.source)
+        """Raise ``SourceTypeError`` unless the rows can be appended to this version.
+
+        Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
+        """
+        if self.plan.mode == "incremental":
+            raise superseded(self.dataset, self.plan.label, f"{self.dataset}@{parent}")
+        check_append(self.catalogue, self.dataset, parent, self.plan.source)
 
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row.
@@ -77,7 +90,7 @@ class VersionRowWriter(CatalogueSteps):
         """
         catalogue, written = self.catalogue, attempts_of(self.results)
         parent = None if plan.parent is None else catalogue.resolve(plan.dataset, selector_of(plan.parent))
-        base = parent if plan.mode == "append" else None
+        base = parent if plan.appends else None
         bases = [] if base is None else [base]
         schema = self._schema(plan, base)
         check_attempts(catalogue, plan, written, bases)
@@ -90,8 +103,9 @@ class VersionRowWriter(CatalogueSteps):
         except ChunkMissingError:
             self.withdraw(version)
             raise
-        row = _publisher_row(plan, version.attempt_id, version.committed_at)
-        self.catalogue_writer.heartbeat(row, buckets=0, finished=True)
+        if plan.mode != "incremental":  # an incremental version is finished when it is confirmed
+            row = _publisher_row(plan, version.attempt_id, version.committed_at)
+            self.catalogue_writer.heartbeat(row, buckets=0, finished=True)
         return Published(plan, version, replicas)
 
     def _schema(self, plan: LoadPlan, base: Version | None) -> pa.Schema:
@@ -107,7 +121,7 @@ class VersionRowWriter(CatalogueSteps):
             check_exact(catalogue, plan.dataset, pages, plan.layout, result.arrow_schema(), own, label)
         if base is None:
             return own
-        schema = merge_schemas([catalogue.pages.schema(base), own])
+        schema = common_schema([catalogue.pages.schema(base), own])
         subject = f"{plan.source.uri} cannot be appended to {base.reference}"
         check_kept(catalogue, base, schema, subject)
         check_exact(catalogue, plan.dataset, lambda: self.pages, plan.layout, own, schema, subject)
@@ -119,11 +133,18 @@ class VersionRowWriter(CatalogueSteps):
         self.catalogue_writer.begin_attempt(_publisher_row(plan, publisher, datetime.now(UTC)))
         added = [replace(page, added_by=plan.label) for page in self.pages]
         totals, largest_chunk_bytes, listing = self._contents(base, added)
+        layout = plan.layout if base is None else common_layout([plan.layout, base.layout])
         schema_blob, pages_blob, replicas = write_lists(
             self.catalogue, self.catalogue_writer, plan.dataset, plan.label, schema, listing
         )
-        if replicas < 2:
+        files_blob, file_replicas = (
+            FileListing.of(self.catalogue, base)
+            .followed_by(file._replace(added_by=plan.label) for file in self.files)
+            .write(self.catalogue_writer, plan.dataset, plan.label)
+        )
+        if min(replicas, file_replicas) < 2:
             self.catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
+        parsing = [plan.parsing] if base is None else [plan.parsing, str(base.settings.get("parsing", ""))]
         return Version(
             dataset=plan.dataset,
             number=plan.number,
@@ -139,14 +160,18 @@ class VersionRowWriter(CatalogueSteps):
             settings={
                 "root": root_of(plan, parent),
                 "chunks": plan.chunks.to_json(),
-                "layout": layout_setting(plan.layout),
+                "layout": layout_setting(layout),
+                **format_setting(layout, base),
                 "fingerprint": plan.fingerprint,
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "source_options": bounded_facts(plan.source.options.to_json()),
+                **format_settings(files_blob, parsing),
+                **self.settings,
             },
             committed_at=_commit_time(parent),
             schema_blob=schema_blob,
             pages_blob=pages_blob,
+            files_blob=files_blob,
             **totals,
         )
 
@@ -162,6 +187,12 @@ class VersionRowWriter(CatalogueSteps):
         totals = {name: value + getattr(base, name) for name, value in totals.items()}
         largest = max(largest, base.largest_chunk_bytes)
         return totals, largest, Listing.of(catalogue, base).followed_by(added)
+
+
+def format_settings(files_blob: bytes | None, parsing: Sequence[str]) -> dict[str, Any]:
+    """Return the format number, and the digest of the parsing settings if it is equal in these loads of the line."""
+    number = {} if files_blob is None else {"format": 2}
+    return {**number, "parsing": parsing[0] if len(set(parsing)) == 1 else ""}
 
 
 def root_of(plan: LoadPlan, parent: Version | None) -> str:
@@ -188,9 +219,9 @@ def content_facts(source: SourcePlan, results: Sequence[SplitResult]) -> dict[st
     """Return the CRC-32 of the source's bytes, file after file; nothing unless every split has its own."""
     checksum = SourceChecksum()
     for result in results:
-        if result.content is None:
+        if result.contents is None:
             return {}
-        checksum = checksum.followed_by(result.content)
+        checksum = checksum.followed_by(SourceChecksum.of(result.contents))
     size_bytes = sum(file.size_bytes for file in source.files)
     covers_source = any(file.has_unknown_size for file in source.files) or checksum.size_bytes == size_bytes
     return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

@@ -12,6 +12,7 @@ from millrace.errors import SourceError
 from millrace.sources.formats import read_parts
 from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
 from millrace.sources.model import SourcePlan, Split
+from millrace.sources.reject_log import REJECTS_BYTES_MAX, RejectLog
 from millrace.sources.splits import parts_of
 
 BATCH_BYTES = 8_000_000
@@ -25,17 +26,27 @@ class SplitReader:
 
     Every batch has the columns of ``plan.schema``, in its order. Its types are those it was parsed with; columns of
     nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
-    of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``content`` is
-    the checksum of all bytes read; it is None before the end and for a preview (``preview``). Raises the matching
-    ``SourceError``.
+    of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``contents`` has
+    the checksum of the bytes of each file of the split, and ``content`` that of all of them. Both are None before the
+    end, for a preview (``preview``), and where standard input was not read front to back. ``rejects`` has the rows that
+    were set aside so far. Raises the matching ``SourceError``.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, preview: bool = False) -> None:
+        # The splits of a plan share the size that all rejects of a load may have.
+        share = REJECTS_BYTES_MAX * (split.bytes + 1) // (plan.total_bytes + len(plan.splits) + 1)
+        bytes_max = share if len(plan.splits) > 1 else REJECTS_BYTES_MAX
+        self.rejects = RejectLog(plan.rules, bytes_max=bytes_max, is_limited=not preview)
         self.split = split
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
-        self.content: SourceChecksum | None = None
+        self.contents: tuple[SourceChecksum, ...] | None = None
         self._batches = self._read(plan, preview)
+
+    @property
+    def content(self) -> SourceChecksum | None:
+        """Return the checksum of all bytes read, or None."""
+        return None if self.contents is None else SourceChecksum.of(self.contents)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self
@@ -59,7 +70,7 @@ class SplitReader:
         read = ReadContent(plan.files)
         # Where the size of a file is not known (standard input), the bytes read have no limit.
         is_unknown = any(plan.files[part.file].has_unknown_size for part in parts)
-        for batch, number, done in read_parts(plan, parts, read, preview=preview):
+        for batch, number, done in read_parts(plan, parts, read, self.rejects, preview=preview):
             if number != current:
                 before, current = before + last, number
             last = done
@@ -69,7 +80,7 @@ class SplitReader:
             yield from in_pieces(batch)
         self.bytes_read = max(self.bytes_read, self.split.bytes)
         if not preview:
-            self.content = read.of_parts(parts)
+            self.contents = read.of_parts(parts)
 
 
 def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -4,6 +4,7 @@ from millrace.compat.cassandra import NODE_LOCAL
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.file_list import LIST_FILES, LoadedFile, encode_files, files_in_pages
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
@@ -44,9 +45,11 @@ __all__ = [
     "DatasetRun",
     "GRACE",
     "INLINE_PAGES",
+    "LIST_FILES",
     "Lease",
     "ListRef",
     "LoadAttempt",
+    "LoadedFile",
     "MetadataBucket",
     "MissingReplica",
     "NODE_LOCAL",
@@ -71,8 +74,10 @@ __all__ = [
     "bounded_facts",
     "check_schema",
     "create_schema",
+    "encode_files",
     "encode_list",
     "encode_pages_blob",
+    "files_in_pages",
     "journal_number",
     "layout_setting",
     "list_pages_max",

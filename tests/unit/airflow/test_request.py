@@ -54,7 +54,8 @@ def test_the_fields_of_the_form_become_load_options(
     (tmp_path / "inbox" / "schema.json").write_text("{}")
     form = filled_in(
         source="a.csv",
-        mode="append",
+        mode="incremental",
+        on_change="ignore",
         null_values=["NA", ""],
         column_types=["delay=int64", "a=b=string", " ", " seen =timestamp[us, tz=UTC]\r"],
         format="csv",
@@ -76,7 +77,8 @@ def test_the_fields_of_the_form_become_load_options(
         max_splits=3,
     )
     _, options = load_options(form, load_settings())
-    assert (options.mode, options.codec, options.codec_level, options.chunk_bytes) == ("append", "zstd", 9, 65_536)
+    assert (options.mode, options.on_change) == ("incremental", "ignore")
+    assert (options.codec, options.codec_level, options.chunk_bytes) == ("zstd", 9, 65_536)
     assert options.source.null_values == ("NA", "")
     assert options.source.column_types == (
         ("delay", "int64"),

@@ -79,6 +79,10 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
     Other columns are read as ISO 8601. A date that does not exist is refused.
 
+    --mode incremental leaves out each file that the dataset has loaded since the last replace. A file is compared by
+    its full path, size, modification time and ctime. If only times differ, its CRC-32 is compared. Without a new file
+    nothing is loaded, and skipped in the JSON is unchanged.
+
     The version is visible as a whole or not at all. It is visible after exit code 0, or 3 with --strict. After another
     exit code it is visible only in rare cases, which the error line names. Ctrl-C stops a load within two seconds and
     prints the command that resumes it.
@@ -90,6 +94,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
       millrace load flights 's3://lake/flights/*.parquet' --connection lake
       millrace load orders answer.json --format json --records data.items
+      millrace load sales 'sales/**/*.csv' --mode incremental
     """
     check_dataset_name(name)
     dry_run = given["dry_run"]
@@ -118,7 +123,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
                 unit=unit,
                 again=is_named or given["resume"],
             ) as progress:
-                if dry_run:
+                if plan.unchanged:
+                    report = store.unchanged(plan)
+                elif dry_run:
                     report = measure(store.settings, plan, task=progress.task)
                 else:
                     report = _load(invocation, store, plan, progress.task)
