@@ -54,7 +54,8 @@ def remote_files_below(uri: str, connection: str) -> Iterator[SourceFile]:
 def open_remote(file: SourceFile) -> RemoteStream:
     """Open the bytes of a remote file as a stream; each of its requests is conditional on the planned facts."""
     files, path = _files_at(file.uri, file.connection)
-    facts = file.facts._replace(size_bytes=_UNKNOWN_SIZE) if file.has_unknown_size else file.facts
+    size_bytes = _UNKNOWN_SIZE if file.has_unknown_size else file.size_bytes
+    facts = FileFacts(size_bytes, file.modified_ns, file.change_id)
     return RemoteStream(files, RemoteFile(path, facts, file.has_ranges, file.encoding), file.uri, heads=_heads)
 
 
@@ -66,7 +67,8 @@ def forget_connections() -> None:
 def _source_file(uri: str, name: str, file: RemoteFile, connection: str) -> SourceFile:
     size_bytes = max(file.facts.size_bytes, 0)
     has_ranges = file.has_ranges and file.facts.size_bytes != _UNKNOWN_SIZE
-    return SourceFile(uri, name, *file.facts._replace(size_bytes=size_bytes), has_ranges, connection, file.encoding)
+    _, modified_ns, change_id = file.facts
+    return SourceFile(uri, name, size_bytes, modified_ns, change_id, has_ranges, connection, file.encoding)
 
 
 def _base_name(uri: str) -> str:

@@ -1,6 +1,7 @@
 """Objects of one bucket of S3 or Google Cloud Storage, read through obstore.
 
-Its own retries are switched off, because ``RemoteStream`` retries and continues at the byte reached.
+obstore is imported when it is used, because it belongs to the extra ``sources``. Its own retries are switched off,
+because ``RemoteStream`` retries and continues at the byte reached.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
-
-import obstore
-from obstore.exceptions import InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
 from millrace.errors import (
     SourceChangedError,
@@ -57,6 +55,8 @@ class ObjectFiles:
 
     def list(self, path: str) -> Iterator[RemoteFile]:
         """Yield all objects below a prefix, by one request for each 1,000 of them."""
+        import obstore
+
         prefix = path.rstrip("/")
         with self._errors(path):
             for page in obstore.list(self._opened(), prefix=prefix or None, chunk_size=_LISTED_AT_ONCE):
@@ -64,12 +64,16 @@ class ObjectFiles:
 
     def facts(self, path: str) -> RemoteFile:
         """Return the present facts of one object."""
+        import obstore
+
         with self._errors(path):
             answer = obstore.get(self._opened(), path, options={"head": True})
         return RemoteFile(path, _facts(answer.meta), encoding=self._encoding(path, answer.attributes))
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes ``start`` to ``stop`` of an object, by one request that is conditional on its ETag."""
+        import obstore
+
         options: GetOptions = {"range": (start, stop)}
         if file.facts.change_id:
             options["if_match"] = file.facts.change_id
@@ -111,19 +115,21 @@ class ObjectFiles:
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
         """Raise the errors of this project for those of obstore, whose texts may be long and have URLs in them."""
+        from obstore import exceptions
+
         try:
             yield
-        except PreconditionError:
+        except exceptions.PreconditionError:
             raise self._changed(path) from None
-        except (InvalidPathError, ValueError):
+        except (exceptions.InvalidPathError, ValueError):
             raise SourceUnreadableError(
                 f"{self._named(path)} cannot be read: a part of an object's path is empty, . or ..", hint="rename it"
             ) from None
         except FileNotFoundError:
             raise SourceNotFoundError(f"{self._named(path)} does not exist", hint="check bucket and path") from None
-        except (PermissionDeniedError, UnauthenticatedError):
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
             raise self._refused(path, 403) from None
-        except obstore.exceptions.BaseError as error:
+        except exceptions.BaseError as error:
             raise self._failure(path, str(error)) from None
 
     def _refused(self, path: str, status: int) -> SourceUnreadableError:
