@@ -34,7 +34,7 @@ from millrace.sources import (
 )
 from millrace.store import Catalogue, LoadedFile, Version
 
-_NO_EFFECT = ("split_bytes", "max_splits")
+_NO_EFFECT = ("split_bytes", "max_splits", "connection")
 """Options that change neither the rows nor their types."""
 
 

@@ -61,7 +61,7 @@ def test_the_same_content_is_loaded_from_a_disk_and_from_a_web_server(
     assert millrace("load", "web_disk", str(tmp_path / "flights.csv")).code == 0
     assert millrace("load", "web_cli", url).code == 0
     store.load("web_python", url)
-    fields = {name: field.value for name, field in load_form().items() if field.has_value}
+    fields = {name: field.value for name, field in load_form().items()}
     source, options = load_options({**fields, "dataset": "web_form", "source": url}, load_settings())
     store.load("web_form", source, options=options)
     tables = [store.dataset(name).to_table() for name in ("web_disk", "web_cli", "web_python", "web_form")]

@@ -34,8 +34,9 @@ CLIENT_OPTIONS: Final = {
 }
 RETRY_OPTIONS: Final = {"max_retries": 0, "retry_timeout": timedelta(seconds=30)}
 _LISTED_AT_ONCE: Final = 1_000
-_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked", "gzip", "zstd"})
-"""Values of ``Content-Encoding`` whose bytes are read as they are, or decompressed by their first bytes."""
+_NO_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked"})
+_ENCODINGS: Final = frozenset({"gzip", "zstd"})
+"""Values of ``Content-Encoding`` that are decoded, by the first bytes of the object."""
 _STATUS: Final = re.compile(r"non-2xx status code: ([0-9]{3})")
 _TLS: Final = re.compile(r"certificate|InvalidCertificate|UnknownIssuer|NotValidForName", re.IGNORECASE)
 _TRANSIENT: Final = frozenset({408, 425, 429})
@@ -95,6 +96,8 @@ class ObjectFiles:
 
     def _encoding(self, path: str, attributes: Mapping[str, Any]) -> str:
         encoding = str(attributes.get("Content-Encoding", "")).strip().lower()
+        if encoding in _NO_ENCODINGS:
+            return ""
         if encoding not in _ENCODINGS:
             raise SourceFormatError(
                 f"{self._named(path)} has the Content-Encoding {encoding[:80]!r}, which is not supported",

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from millrace.errors import MillraceError, SourceChangedError, SourceTooLargeError, UsageError
+from millrace.errors import MillraceError, SourceChangedError, SourceFormatError, SourceTooLargeError, UsageError
 from millrace.sources import SourceFile, SourceOptions, SourcePlan, open_source, plan_source
 from millrace.sources.io.remote.access import forget_connections
 from millrace.sources.io.streams import open_decompressed
@@ -94,6 +94,12 @@ def test_without_ranges_parquet_and_arrow_are_refused_with_the_reason(web: Https
 def test_a_content_encoding_is_decoded_once(web: HttpsServer) -> None:
     web.files["/a.csv"] = WebFile(gzip.compress(CSV), headers={"Content-Encoding": "gzip"})
     assert rows(plan_source(web.url("/a.csv"))).equals(TABLE)
+
+
+def test_a_content_encoding_is_refused_for_bytes(web: HttpsServer) -> None:
+    web.files["/a.bin"] = WebFile(gzip.compress(CSV), headers={"Content-Encoding": "gzip"})
+    with pytest.raises(SourceFormatError, match=r"a\.bin has the Content-Encoding gzip, which is not decoded"):
+        plan_source(web.url("/a.bin"), SourceOptions(format="bytes"))
 
 
 def test_interruptions_are_retried_and_continued(web: HttpsServer) -> None:
