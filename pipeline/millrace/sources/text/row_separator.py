@@ -15,7 +15,6 @@ from millrace.sources.row_rules import Reaction, Reject, RejectKind
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.misfits import Failure, Misfit, Records
-from millrace.sources.text.records import count_lines
 from millrace.sources.text.whole_numbers import doubtful_leaves
 
 Types = dict[str, pa.DataType]
@@ -109,7 +108,7 @@ class RowSeparator:
             return
         block = records.block
         name = self._text.files[block.file].name
-        line = self._text.line_of(block) + count_lines(block.data[: records.start_of(new[0].row)])
+        line = self._text.line_of(block, records.start_of(new[0].row))
         raise SourceTypeError(
             f"{name}, line {line}: the dataset does not have the column {new[0].column!r}, "
             "and the contract freezes its columns",
@@ -159,10 +158,9 @@ class RowSeparator:
         name = self._text.files[block.file].name
         if block.columns:
             self._log.headers.setdefault(name, block.columns)
-        line, counted = self._text.line_of(block), 0
-        for misfit in misfits:
-            start = records.start_of(misfit.row)
-            line, counted = line + count_lines(block.data[counted:start]), start
+        ordered = list(misfits)
+        lines = self._text.lines_of(block, [records.start_of(misfit.row) for misfit in ordered])
+        for misfit, line in zip(ordered, lines, strict=True):
             raw, is_complete = raw_text(records.record(misfit.row))
             kind = self._kind(misfit, types)
             self._log.add(Reject(name, line, misfit.column, misfit.reason, raw, kind, is_complete))
