@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
@@ -22,6 +22,12 @@ from millrace.airflow.reporter import step
 from millrace.airflow.retry import names_retriable_error
 from millrace.errors import ChunkError, ChunkMissingError
 
+if TYPE_CHECKING:
+    from millrace.api import Store
+    from millrace.load import LoadOptions, LoadPlan, LoadReport, SplitResult
+    from millrace.settings import Settings
+    from millrace.sources import Paths
+
 PLAN_KEY = "plan"
 PLAN_BYTES_EXPECTED = 64_000
 LABEL_MAX = 250
@@ -30,33 +36,51 @@ LABEL_MAX = 250
 logger = logging.getLogger(__name__)
 
 
-def plan(params: Mapping[str, Any]) -> list[int]:
+class Request(Protocol):
+    """The load that a run of a DAG was started for."""
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        ...
+
+    @property
+    def warm(self) -> bool:
+        """Whether the new version is put into Redis."""
+        ...
+
+    def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
+        """Return the source and the options. Raises ``MillraceError`` for a request that cannot be loaded."""
+        ...
+
+
+def plan(request: Request) -> list[int]:
     """Fix source, schema, splits and version; write nothing. Return the indexes of the splits to load.
 
     The plan itself is pushed to XCom under ``PLAN_KEY``. If this run has already published its version, no split is
-    returned: a cleared run is the same load, not a second one.
+    returned: a cleared run is the same load, not a second one. Nor is one if the source is unchanged.
     """
-    from millrace.airflow.request import load_options
     from millrace.load import loader_memory, task_unit
 
     context = get_current_context()
-    with step("plan", dataset=params["dataset"], unit="splits") as (store, task), loader_memory():
-        source, options = load_options(params, store.settings)
+    with step("plan", dataset=request.dataset, unit="splits") as (store, task), loader_memory():
+        source, options = request.load(store.settings)
         # The run's identity is the same for every attempt, also after the run is cleared.
         run = f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
-        planned = store.plan(params["dataset"], source, options, run=run)
+        planned = store.plan(request.dataset, source, options, run=run)
         document = planned.to_json()
         size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:
             logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
         context["ti"].xcom_push(key=PLAN_KEY, value=document)
-        splits = [] if planned.published else [split.index for split in planned.source.splits]
+        splits = [] if planned.published or planned.unchanged else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
         # The total of the whole run, which is needed long before the last of its splits begins.
         task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
         task.set_total(len(splits))
         task.advance_to(len(splits))
-        task.message(f"{planned.dataset}@{planned.label} of {planned.source.uri}")
+        label = f"{planned.parent} is up to date" if planned.unchanged else planned.label
+        task.message(f"{planned.dataset}@{label} of {planned.source.uri}")
     return splits
 
 
@@ -85,12 +109,14 @@ def map_label(label: str) -> str:
 def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Read every written chunk again. Fail, before anything is visible, if one is missing or differs.
 
-    Raises ``ChunkMissingError`` for an error that a retry may solve, such as an unresponsive node, and ``ChunkError``
-    for wrong data.
+    Skip the task if the source is unchanged. Raises ``ChunkMissingError`` for an error that a retry may solve, such as
+    an unresponsive node, and ``ChunkError`` for wrong data.
     """
     from millrace.load import LoadPlan, SplitResult
 
     load_plan = LoadPlan.from_json(dict(planned))
+    if load_plan.unchanged:
+        raise AirflowSkipException("the source is unchanged")
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
     with step("verify", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
@@ -111,7 +137,8 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
 def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make the version visible, emit an event on the dataset's Asset, and return the load report of the whole run.
 
-    ``seconds`` and ``rows_per_s`` cover the run from its start until the version is visible.
+    The report of an unchanged source describes the latest version, and there is no event. ``seconds`` and
+    ``rows_per_s`` cover the run from its start until the version is visible.
     """
     from millrace.load import LoadPlan, SplitResult, report_table
 
@@ -119,7 +146,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     context = get_current_context()
     with step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
-        report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
+        report = _published(store, load_plan, results)
         began = context["dag_run"].start_date or datetime.now(UTC)
         seconds = (datetime.now(UTC) - began).total_seconds()
         titles = field_titles(context)
@@ -132,8 +159,8 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         task.advance_to(report.rows)
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
-        cassandra = store.settings.cassandra
-        emit_loaded(context["outlet_events"], report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
+        if not report.skipped:
+            _emit(context, store, report)
     for line in report_table(report, repeated=load_plan.published):
         logger.info(line)
     for warning in report.warnings:
@@ -142,13 +169,32 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     return dict(json.loads(json.dumps(report.to_json())))
 
 
+def _published(store: Store, load_plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
+    if load_plan.unchanged:
+        return store.unchanged(load_plan)
+    return store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
+
+
+def _emit(context: Mapping[str, Any], store: Store, report: LoadReport) -> None:
+    """Record the event of a new version."""
+    emit_loaded(
+        context["outlet_events"],
+        report,
+        checksum=store.version(f"{report.dataset}@{report.version}").checksum.hex(),
+        cluster=store.cassandra.cluster_name,
+        keyspace=store.settings.cassandra.keyspace,
+    )
+
+
 def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
-    """Put the whole version into Redis, or skip the task if the form has ``warm`` off.
+    """Put the whole version into Redis, or skip the task if ``warm`` is off or the source is unchanged.
 
     A Redis that is unreachable or full is no failure.
     """
+    # Airflow's listener reports the skip, so no connection to the store is needed.
     if not requested:
-        # Airflow's listener reports the skip, so no connection to the store is needed.
-        raise AirflowSkipException("warming is switched off in the form")
+        raise AirflowSkipException("warming is switched off")
+    if report["skipped"]:
+        raise AirflowSkipException("the source is unchanged")
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
         return store.warm(f"{report['dataset']}@{report['version']}", task=task).to_json()

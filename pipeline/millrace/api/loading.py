@@ -100,6 +100,8 @@ class Loading(StoreConnection):
             plan = self._plan(name, readable, options, run, one_stream=True)
             if plan.published:
                 return self.published(plan)
+            if plan.unchanged:
+                return self.unchanged(plan)
             result = self.load_split(plan, None, task=task)
             if task is not None:
                 task.phase("publish")
@@ -130,6 +132,12 @@ class Loading(StoreConnection):
         return replace(
             report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
         )
+
+    def unchanged(self, plan: LoadPlan) -> LoadReport:
+        """Return the report of a load that makes no version: it describes the latest version, and adds nothing."""
+        latest = self.report(self.version(f"{plan.dataset}@{plan.parent}"))
+        latest = replace(latest, rows=0, raw_bytes=0, stored_bytes=0, chunks=0, splits=0)
+        return replace(latest, run=plan.run, mode=plan.mode, skipped="unchanged")
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.

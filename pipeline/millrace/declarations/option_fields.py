@@ -27,7 +27,7 @@ from millrace.settings import LoadSettings
 from millrace.sources import SourceOptions
 
 _INTERNAL: Final = frozenset({"piece_bytes"})
-_STORAGE: Final = ("codec", "codec_level", "chunk_bytes")
+STORAGE_OPTIONS: Final = ("codec", "codec_level", "chunk_bytes")
 """Options of a load that are not options of its source; their ranges are those of the settings."""
 
 
@@ -76,7 +76,7 @@ def _option_fields() -> dict[str, Any]:
         for option in fields(SourceOptions)
         if option.name not in _INTERNAL
     }
-    for name in _STORAGE:
+    for name in STORAGE_OPTIONS:
         setting = LoadSettings.model_fields[name]
         kind: Any = _TYPES.get(setting.annotation, setting.annotation)
         for bound in setting.metadata:
@@ -86,7 +86,7 @@ def _option_fields() -> dict[str, Any]:
 
 
 SOURCE_OPTIONS: Final = tuple(option.name for option in fields(SourceOptions) if option.name not in _INTERNAL)
-OPTION_NAMES: Final = (*SOURCE_OPTIONS, *_STORAGE)
+OPTION_NAMES: Final = (*SOURCE_OPTIONS, *STORAGE_OPTIONS)
 
 if TYPE_CHECKING:
     OptionFields = BaseModel

@@ -55,7 +55,8 @@ class LoadPlan:
 
     ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
     true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
-    deleted, one that was appended to it.
+    deleted, one that was appended to it. ``unchanged`` is true if the source is unchanged since the latest version,
+    ``parent``; the load then makes no version.
     """
 
     dataset: str
@@ -70,6 +71,7 @@ class LoadPlan:
     layout: TileLayout
     published: bool = False
     holder: str = ""
+    unchanged: bool = False
 
     @property
     def label(self) -> str:
@@ -96,6 +98,7 @@ class LoadPlan:
             "layout": self.layout.to_json(),
             "published": self.published,
             "holder": self.holder,
+            "unchanged": self.unchanged,
         }
 
     @classmethod

@@ -33,6 +33,8 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         facts.append(("did without", ", ".join(report.missing)))
     if dry_run:
         facts.append(("written", "nothing (dry run)"))
+    elif report.skipped:
+        facts.append(("written", f"nothing: the source is {report.skipped}"))
     elif repeated:
         facts.append(("written", "nothing: this load was published already"))
     return facts

@@ -3,6 +3,7 @@
 from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
+from millrace.sources.io.allowed import allowed_source
 from millrace.sources.io.local_files import walk
 from millrace.sources.io.source_checksum import SourceChecksum, read_content
 from millrace.sources.io.stdin import STANDARD_INPUT
@@ -32,6 +33,7 @@ __all__ = [
     "WHOLE_MAX",
     "WILDCARDS",
     "address_of",
+    "allowed_source",
     "as_paths",
     "as_source",
     "distinct",

@@ -14,7 +14,7 @@ import pytest
 from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
-from millrace.load import LoadPlan, loader_memory
+from millrace.load import LoadOptions, LoadPlan, loader_memory
 from millrace.progress import ProgressTask, null_task
 from tests.unit.store.in_memory import cassandra, settings, store
 
@@ -66,10 +66,9 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
     }
     monkeypatch.setattr(ingest, "step", step)
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
-    monkeypatch.setattr("millrace.airflow.request.load_options", lambda *_given: ("a.csv", None))
     monkeypatch.setattr(store, "plan", planned)
     monkeypatch.setattr(store, "load_split", loaded)
-    ingest.plan({"dataset": "t"})
+    ingest.plan(SimpleNamespace(dataset="t", warm=False, load=lambda _settings: ("a.csv", LoadOptions())))
     ingest.load(plan.to_json(), 0)
     assert backends == [expected, expected]
 

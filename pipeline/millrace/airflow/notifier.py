@@ -1,0 +1,131 @@
+"""Post reports to the connection that ``notify`` of a declared source names: HTTP, or an incoming webhook of Slack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import httpx
+from airflow.sdk import BaseNotifier, Connection
+
+from millrace.errors import InvalidSettingError, ProgressError
+
+TIMEOUT_S: Final = 10.0
+CONNECT_ATTEMPTS: Final = 3
+_SLACK_URL: Final = "https://hooks.slack.com/services"
+# Extras of an HTTP connection that Airflow's HTTP hook takes for itself; all others are headers.
+_OPTIONS: Final = frozenset(
+    {
+        "allow_redirects",
+        "cert",
+        "check_response",
+        "max_redirects",
+        "proxies",
+        "stream",
+        "timeout",
+        "trust_env",
+        "verify",
+    }
+)
+
+
+class ReportNotifier(BaseNotifier):
+    """Post the report of a run that failed, or that succeeded with rejected rows or values.
+
+    It is a callback of the DAG of a declared source, so Airflow calls it in the DAG processor when a run has ended.
+    """
+
+    template_fields: Sequence[str] = ()
+
+    def __init__(self, *, connection: str, source: str) -> None:
+        super().__init__()
+        self.connection = connection
+        self.source = source
+
+    def notify(self, context: Any) -> None:
+        """Post the report. Airflow logs an error, which does not change the state of the run."""
+        report = _report(context)
+        if report["state"] == "failed":
+            post(self.connection, {"event": "failed", "source": self.source, "report": report})
+        elif any(report.get(name) for name in ("rejected", "discarded_rows", "discarded_values")):
+            post(self.connection, {"event": "rejects", "source": self.source, "report": report})
+
+
+def _report(context: Any) -> dict[str, Any]:
+    """Return the load report of a run that ended; for a failed run its identity and Airflow's reason."""
+    dag_run = context["dag_run"]
+    run = {"run": f"{dag_run.dag_id}/{dag_run.run_id}"}
+    if context["reason"] == "success":
+        return {"state": "succeeded", **run, **(context["ti"].xcom_pull(task_ids="publish") or {})}
+    return {"state": "failed", **run, "reason": context["reason"]}
+
+
+def post(connection_id: str, event: Mapping[str, Any]) -> None:
+    """Post an event to a connection, as JSON, or as one line of text to Slack.
+
+    Raises ``InvalidSettingError`` for a connection of another type, and ``ProgressError`` (retriable) if the event is
+    not accepted. No message contains the URL, because that of a webhook is a secret.
+    """
+    connection = Connection.get(connection_id)
+    body: Mapping[str, Any] = event
+    if connection.conn_type in ("http", "https"):
+        url, options = _http(connection)
+    elif connection.conn_type == "slackwebhook":
+        url, options, body = _slack_url(connection), {}, {"text": slack_text(event)}
+    else:
+        raise InvalidSettingError(
+            f"connection {connection_id} has the type {connection.conn_type}",
+            hint="reports are posted to connections of the types http and slackwebhook",
+        )
+    transport = httpx.HTTPTransport(retries=CONNECT_ATTEMPTS - 1)
+    try:
+        with httpx.Client(timeout=TIMEOUT_S, transport=transport) as client:
+            status = client.post(url, json=body, **options).status_code
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ProgressError(
+            f"the report was not posted to connection {connection_id}: {type(error).__name__}",
+            hint="check the connection",
+        ) from None
+    if not 200 <= status < 300:
+        raise ProgressError(
+            f"connection {connection_id} answered with HTTP status {status} to a report", hint="check the connection"
+        )
+
+
+def _http(connection: Any) -> tuple[str, dict[str, Any]]:
+    """Return the URL of an HTTP connection, and its credentials and headers, by the rules of Airflow's HTTP hook."""
+    host = connection.host or ""
+    scheme = connection.schema or connection.conn_type
+    url = host if "://" in host else f"{scheme}://{host}"
+    if connection.port:
+        url = str(httpx.URL(url).copy_with(port=connection.port))
+    headers = {name: str(value) for name, value in connection.extra_dejson.items() if name not in _OPTIONS}
+    if connection.login:
+        return url, {"headers": headers, "auth": (connection.login, connection.password or "")}
+    if connection.password:
+        headers.setdefault("Authorization", f"Bearer {connection.password}")
+    return url, {"headers": headers}
+
+
+def _slack_url(connection: Any) -> str:
+    """Return the URL of a webhook, whose last part or whole is the password of the connection."""
+    token = connection.password or ""
+    if "://" in token:
+        return token
+    host = connection.host or _SLACK_URL
+    url = host if "://" in host else f"{connection.schema or 'https'}://{host}"
+    return f"{url.rstrip('/')}/{token.lstrip('/')}"
+
+
+def slack_text(event: Mapping[str, Any]) -> str:
+    """Return an event as one line of text."""
+    report = event["report"]
+    if event["event"] == "failed":
+        return f"The load of {event['source']} failed: {report.get('error') or report['reason']} ({report['run']})"
+    if event["event"] == "late":
+        return f"{event['source']} is late: {report['reason']}"
+    return (
+        f"{event['source']}: {report['dataset']}@{report['version']} has {report['rows']:,} rows; "
+        f"{report['rejected']:,} rows were rejected, {report['discarded_rows']:,} rows and "
+        f"{report['discarded_values']:,} values were discarded ({report['run']})"
+    )
