@@ -37,6 +37,11 @@ assert report.rows == 3
 store.load("flights", "more.csv", LoadOptions(mode="append"))
 store.load("prices", pa.table({"id": [1, 2], "price": [1.5, 2.5]}))  # Arrow data, data frames, relations of DuckDB
 
+# == Store.ingest
+Path("sources.yaml").write_text("sources:\n  daily: {uri: flights.csv, columns: [carrier, delay]}\n")
+with Store.connect(load_settings(sources={"file": "sources.yaml", "roots": ["."]})) as declared:
+    assert declared.ingest("daily").rows == 3  # the same as: millrace ingest daily
+
 # == Store.datasets
 names = [info.name for info in store.datasets("fl*")]
 assert "flights" in names
@@ -88,6 +93,11 @@ assert report.rows == 4
 again = store.plan("split_load", ["flights.csv", "more.csv"], run=plan.run)
 assert again.published
 assert store.published(again).version == report.version
+
+# == Store.unchanged
+again = store.plan("flights", "more.csv", LoadOptions(skip_unchanged=True))
+if again.unchanged:
+    print(store.unchanged(again).version)  # the version that has these rows already
 
 # == Store.report_outcome
 with progress.task(progress.TaskIdentity("python", plan.run, "publish"), kind="publish", sinks=[]) as task:

@@ -79,8 +79,8 @@ def plan(request: Request) -> list[int]:
         task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
         task.set_total(len(splits))
         task.advance_to(len(splits))
-        label = f"{planned.parent} is up to date" if planned.unchanged else planned.label
-        task.message(f"{planned.dataset}@{label} of {planned.source.uri}")
+        version = f"{planned.dataset}@{planned.label}"
+        task.message(f"{version} has all of it already" if planned.unchanged else f"{version} of {planned.source.uri}")
     return splits
 
 

@@ -134,8 +134,11 @@ class Loading(StoreConnection):
         )
 
     def unchanged(self, plan: LoadPlan) -> LoadReport:
-        """Return the report of a load that makes no version: it describes the latest version, and adds nothing."""
-        latest = self.report(self.version(f"{plan.dataset}@{plan.parent}"))
+        """Return the report of a load that makes no version.
+
+        It describes the version that has the rows of the source already, and no row is added.
+        """
+        latest = self.report(self.version(f"{plan.dataset}@{plan.label}"))
         latest = replace(latest, rows=0, raw_bytes=0, stored_bytes=0, chunks=0, splits=0)
         return replace(latest, run=plan.run, mode=plan.mode, skipped="unchanged")
 

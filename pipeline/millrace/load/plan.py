@@ -55,8 +55,8 @@ class LoadPlan:
 
     ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
     true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
-    deleted, one that was appended to it. ``unchanged`` is true if the source is unchanged since the latest version,
-    ``parent``; the load then makes no version.
+    deleted, one that was appended to it. ``unchanged`` is true if there is nothing to load; the number and the hex are
+    then those of the version that has the source's rows.
     """
 
     dataset: str
