@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
@@ -104,3 +107,35 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     assert [line.partition(":")[0] for line in warned] == ["leading_zeros", "text_for_one_value"]
     assert [each["code"] for each in report["warnings"]] == ["leading_zeros", "text_for_one_value"]
     assert report["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]
+
+
+def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
+    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("n\n1\n")
+    first = store.load("t", str(tmp_path / "a.csv"))
+    number, _, hex_ = first.version.partition("-")
+    plan = replace(store.plan("t", str(tmp_path / "a.csv"), run="r"), number=int(number), hex=hex_, unchanged=True)
+    pushed: dict[str, Any] = {}
+
+    @contextmanager
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
+        yield store, null_task()
+
+    context = {
+        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value})),
+        "dag_run": SimpleNamespace(dag_id="ingest_t", run_id="r", start_date=None),
+        "outlet_events": None,
+    }
+    monkeypatch.setattr(ingest, "step", step)
+    monkeypatch.setattr(ingest, "get_current_context", lambda: context)
+    monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
+    monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: pytest.fail("no event"))
+    monkeypatch.setattr(store, "plan", lambda *_given, **_options: plan)
+    assert ingest.plan(SimpleNamespace(dataset="t", warm=True, load=lambda _settings: ("a.csv", LoadOptions()))) == []
+    with pytest.raises(AirflowSkipException, match="the source is unchanged"):
+        ingest.verify(pushed["plan"], [])
+    report = ingest.publish(pushed["plan"], [])
+    assert (report["skipped"], report["version"], report["rows"]) == ("unchanged", first.version, 0)
+    with pytest.raises(AirflowSkipException, match="the source is unchanged"):
+        ingest.warm(report, requested=True)
