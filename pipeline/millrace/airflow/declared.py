@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, AssetAny, CronTriggerTimetable, DeltaTriggerTimetable
+from airflow.sdk import DAG, Asset, AssetAny, DeltaTriggerTimetable
 
 from millrace.airflow import TAG
 from millrace.airflow.ingest_tasks import DOC, ingest_tasks
-from millrace.airflow.lateness import late_dag
+from millrace.airflow.lateness import cron, late_dag
 from millrace.airflow.notifier import ReportNotifier
 from millrace.airflow.retry import task_defaults
 from millrace.declarations import SourceEntry, declared_load
@@ -94,7 +94,7 @@ def ingest_dag(name: str, values: Mapping[str, Any]) -> DAG:
 
 def _schedule(entry: SourceEntry) -> Any:
     if entry.schedule:
-        return CronTriggerTimetable(entry.schedule, timezone=entry.timezone)
+        return cron(entry.schedule, entry.timezone)
     if interval := entry.interval:
         return DeltaTriggerTimetable(interval)
     # By name, because the URI of a dataset's asset contains the name of the cluster, which parsing must not ask for.

@@ -38,6 +38,14 @@ The result of the run is `late`, the newest version and the time since which one
 logger = logging.getLogger(__name__)
 
 
+def cron(text: str, timezone: str) -> CronTriggerTimetable:
+    """Return the timetable of a cron string. A new DAG waits for its next time.
+
+    By default Airflow runs it at once if less than a tenth of the interval has passed since its last time.
+    """
+    return CronTriggerTimetable(text, timezone=timezone, run_immediately=timedelta(0))
+
+
 def late_dag(name: str, entry: SourceEntry) -> DAG:
     """Define the DAG ``expect_NAME``, which runs each day at ``expected_by`` in the timezone of the entry."""
     expected = parse_time(entry.expected_by or "")
@@ -48,7 +56,7 @@ def late_dag(name: str, entry: SourceEntry) -> DAG:
         description=description,
         doc_md=_DOC.format(description=description, name=name, notify=entry.notify),
         tags=[TAG, "expect", *entry.tags],
-        schedule=CronTriggerTimetable(f"{expected.minute} {expected.hour} * * *", timezone=entry.timezone),
+        schedule=cron(f"{expected.minute} {expected.hour} * * *", entry.timezone),
         catchup=False,
         is_paused_upon_creation=False,
         max_active_runs=1,

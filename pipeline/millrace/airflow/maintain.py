@@ -77,7 +77,10 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def declared_keeps() -> dict[str, int]:
     """Return the number of versions to keep of each dataset whose declared sources give one; the largest counts."""
-    declared = read_sources(sources_path(load_settings()))
+    path = sources_path(load_settings())
+    if not path.exists():
+        return {}
+    declared = read_sources(path)
     for error in declared.errors:
         logger.warning("keep of a broken declaration does not count: %s", error)
     keeps: dict[str, int] = {}

@@ -42,7 +42,7 @@ def request(made: SourceEntry, **run: Any) -> EntryRequest:
     [
         (
             {"schedule": "5 2 * * *", "timezone": "America/New_York"},
-            CronTriggerTimetable("5 2 * * *", timezone="America/New_York"),
+            CronTriggerTimetable("5 2 * * *", timezone="America/New_York", run_immediately=timedelta(0)),
         ),
         ({"every": "15m"}, DeltaTriggerTimetable(timedelta(minutes=15))),
         ({"after": ["a", "b"]}, AssetAny(Asset.ref(name="dataset/a"), Asset.ref(name="dataset/b"))),
@@ -142,3 +142,16 @@ def test_importing_the_module_imports_nothing_heavy() -> None:
     code = "import sys, millrace.airflow.declared; print({'pyarrow', 'cassandra', 'redis'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_new_entry_with_a_cron_string_waits_for_its_next_time() -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import TimeRestriction
+
+    now = datetime.now(UTC)
+    minute_ago = now - timedelta(minutes=1)
+    dag = ingest_dag("trips", {"uri": ["a.csv"], "schedule": f"{minute_ago.minute} {minute_ago.hour} * * *"})
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(dag)).timetable
+    restriction = TimeRestriction(earliest=None, latest=None, catchup=False)
+    info = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    assert info.run_after > now

@@ -43,7 +43,9 @@ def test_a_version_is_expected_since_the_time_of_the_day_before(now: str, since:
 def test_the_dag_runs_at_the_time_in_the_timezone_of_the_entry() -> None:
     dag = late_dag("trips", entry(timezone="Europe/Berlin", expected_by="06:30", owner="team", tags=["t"]))
     assert dag.dag_id == "expect_trips"
-    assert repr(dag.schedule) == repr(CronTriggerTimetable("30 6 * * *", timezone="Europe/Berlin"))
+    assert repr(dag.schedule) == repr(
+        CronTriggerTimetable("30 6 * * *", timezone="Europe/Berlin", run_immediately=timedelta(0))
+    )
     assert (dag.catchup, dag.is_paused_upon_creation, dag.tags) == (False, False, {"millrace", "expect", "t"})
     assert "**check**" in (dag.doc_md or "")
     assert {task.owner for task in dag.tasks} == {"team"}

@@ -74,10 +74,10 @@ def ended(reason: str = "success", **report: Any) -> dict[str, Any]:
     """Return the context of a callback."""
     pulled = {"publish": {**REPORT, **report} if reason == "success" else None}
     return {
-        "dag_run": SimpleNamespace(dag_id="ingest_trips", run_id="r"),
+        "dag": SimpleNamespace(dag_id="ingest_trips"),
+        "run_id": "r",
         "ti": SimpleNamespace(xcom_pull=lambda task_ids: pulled[task_ids]),
         "reason": reason,
-        "dag": None,
     }
 
 
