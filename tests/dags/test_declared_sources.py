@@ -42,7 +42,9 @@ class Sources:
         self.prefix = prefix
 
     def write(self, **entries: dict[str, Any]) -> None:
-        self.path.write_text(json.dumps({"sources": {self.prefix + name: entry for name, entry in entries.items()}}))
+        """Declare these entries, one on each line from the second."""
+        lines = [f"  {self.prefix}{name}: {json.dumps(entry)}\n" for name, entry in entries.items()]
+        self.path.write_text("sources:\n" + "".join(lines))
 
     def dags(self) -> set[str]:
         """Return the entries whose DAGs can run."""
@@ -128,10 +130,9 @@ def test_broken_entries_harm_no_other_and_are_mended_within_a_minute(
     until(lambda: len(sources.dags()) == 5 and len(sources.errors()) == 3, MENDED_S, lambda: sources.errors())
     assert sources.dags() == set("abcde")
     errors = sources.errors()
-    fields = {"x": "schedule", "y": "kepe", "z": "uri"}
-    for name, field in fields.items():
+    for name, line, field in (("x", 7, "schedule"), ("y", 8, "kepe"), ("z", 9, "uri")):
         error = errors[f"ingest_{sources.prefix}{name}.py"]
-        assert f"{sources.path}:1: sources.{sources.prefix}{name}.{field} " in error
+        assert f"{sources.path}:{line}: sources.{sources.prefix}{name}.{field} " in error
     assert "geheim" not in str(errors)
 
     sources.write(**good, **{name: {"uri": "good.csv"} for name in broken})

@@ -49,6 +49,11 @@ class EntryRequest:
         return self.entry.dataset
 
     @property
+    def mode(self) -> str:
+        """The mode of the load."""
+        return self.entry.mode
+
+    @property
     def warm(self) -> bool:
         """Whether the new version is put into Redis."""
         return self.entry.warm

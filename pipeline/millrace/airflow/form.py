@@ -33,6 +33,11 @@ class FormRequest:
         return str(self.params["dataset"])
 
     @property
+    def mode(self) -> str:
+        """The mode of the load."""
+        return str(self.params["mode"])
+
+    @property
     def warm(self) -> bool:
         """Whether the new version is put into Redis."""
         return bool(self.params["warm"])

@@ -45,6 +45,11 @@ class Request(Protocol):
         ...
 
     @property
+    def mode(self) -> str:
+        """The mode of the load."""
+        ...
+
+    @property
     def warm(self) -> bool:
         """Whether the new version is put into Redis."""
         ...

@@ -134,13 +134,14 @@ class Loading(StoreConnection):
         )
 
     def unchanged(self, plan: LoadPlan) -> LoadReport:
-        """Return the report of a load that makes no version.
+        """Return the report of a load without anything to load: of the version that has the rows of its source.
 
-        It describes the version that has the rows of the source already, and no row is added.
+        ``skipped`` is ``unchanged``. Rows and sizes are 0, because this load added none.
         """
-        latest = self.report(self.version(f"{plan.dataset}@{plan.label}"))
-        latest = replace(latest, rows=0, raw_bytes=0, stored_bytes=0, chunks=0, splits=0)
-        return replace(latest, run=plan.run, mode=plan.mode, skipped="unchanged")
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        facts: dict[str, Any] = {"run": plan.run, "mode": plan.mode, "source": plan.source.uri}
+        records = self.catalogue.under_replicated_of(version)
+        return version_report(self.catalogue, version, [], records, skipped="unchanged", **facts)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.

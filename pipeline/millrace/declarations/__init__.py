@@ -13,6 +13,7 @@ from millrace.declarations.loading import (
     load_options,
     local_time,
 )
+from millrace.declarations.option_fields import OPTION_NAMES
 from millrace.declarations.schedules import parse_time
 from millrace.declarations.source_entry import SourceEntry
 from millrace.declarations.sources_file import read_sources, sources_path
@@ -20,6 +21,7 @@ from millrace.declarations.uri_dates import render_dates
 
 __all__ = [
     "NAME_PATTERN",
+    "OPTION_NAMES",
     "CrossFault",
     "Declarations",
     "DeclaredLoad",

@@ -71,7 +71,9 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr(store, "plan", planned)
     monkeypatch.setattr(store, "load_split", loaded)
-    ingest.plan(SimpleNamespace(dataset="t", warm=False, load=lambda _settings: ("a.csv", LoadOptions())))
+    ingest.plan(
+        SimpleNamespace(dataset="t", mode="replace", warm=False, load=lambda _settings: ("a.csv", LoadOptions()))
+    )
     ingest.load(plan.to_json(), 0)
     assert backends == [expected, expected]
 
@@ -114,8 +116,7 @@ def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
 ) -> None:
     (tmp_path / "a.csv").write_text("n\n1\n")
     first = store.load("t", str(tmp_path / "a.csv"))
-    number, _, hex_ = first.version.partition("-")
-    plan = replace(store.plan("t", str(tmp_path / "a.csv"), run="r"), number=int(number), hex=hex_, unchanged=True)
+    plan = replace(store.plan("t", str(tmp_path / "a.csv"), run="r"), holder=first.version, unchanged=True)
     pushed: dict[str, Any] = {}
 
     @contextmanager
@@ -132,7 +133,12 @@ def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
     monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: pytest.fail("no event"))
     monkeypatch.setattr(store, "plan", lambda *_given, **_options: plan)
-    assert ingest.plan(SimpleNamespace(dataset="t", warm=True, load=lambda _settings: ("a.csv", LoadOptions()))) == []
+    assert (
+        ingest.plan(
+            SimpleNamespace(dataset="t", mode="replace", warm=True, load=lambda _settings: ("a.csv", LoadOptions()))
+        )
+        == []
+    )
     with pytest.raises(AirflowSkipException, match="the source is unchanged"):
         ingest.verify(pushed["plan"], [])
     report = ingest.publish(pushed["plan"], [])

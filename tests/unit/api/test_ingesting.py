@@ -54,8 +54,7 @@ def test_an_unchanged_source_makes_no_version(
 ) -> None:
     csv(10)
     first = store.ingest("trips")
-    number, _, hex_ = first.version.partition("-")
-    plan = replace(store.plan("trips", csv(10), run="second"), number=int(number), hex=hex_, unchanged=True)
+    plan = replace(store.plan("trips", csv(10), run="second"), holder=first.version, unchanged=True)
     monkeypatch.setattr("millrace.api.loading.make_plan", lambda *_given, **_options: plan)
     monkeypatch.setattr(store, "load_split", lambda *_given, **_options: pytest.fail("nothing is loaded"))
     report = store.ingest("trips")
