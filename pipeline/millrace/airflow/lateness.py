@@ -80,11 +80,13 @@ def check_version(name: str, entry: SourceEntry) -> dict[str, Any]:
     since = expected_since(entry, run.logical_date or run.run_after)
     with step("check", dataset=entry.dataset) as (store, progress):
         version, made = _newest(store, entry.dataset)
-        late = (made is None or made < since) and _is_scheduled(entry, since)
+        is_due = _is_due(entry, since)
+        late = is_due and (made is None or made < since)
         newest = f"the newest one is {version} of {made.isoformat()}" if made else "there is none"
         reason = f"no version of {entry.dataset} was made since {since.isoformat()}; {newest}"
         report = {"late": late, "dataset": entry.dataset, "version": version, "since": since.isoformat()}
-        progress.message(reason if late else f"{entry.dataset}@{version} was made in time")
+        in_time = f"{entry.dataset}@{version} was made in time" if is_due else "no load was due"
+        progress.message(reason if late else in_time)
         if late:
             logger.warning("%s", reason)
             posted = {"state": "late", "run": f"{run.dag_id}/{run.run_id}", "reason": reason, **report}
@@ -100,7 +102,7 @@ def expected_since(entry: SourceEntry, now: datetime) -> datetime:
     return expected - timedelta(days=1 if local >= expected else 2)
 
 
-def _is_scheduled(entry: SourceEntry, since: datetime) -> bool:
+def _is_due(entry: SourceEntry, since: datetime) -> bool:
     """Return whether a load was due within a day: a source that is loaded each Monday is late on Mondays only."""
     if entry.schedule is None:
         return True
