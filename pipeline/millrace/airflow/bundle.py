@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +63,8 @@ class DeclaredSourcesBundle(BaseDagBundle):
 
     def refresh(self) -> None:
         """Render the files if this process has not rendered the YAML file as it is."""
+        # Each file is parsed in a fork of this process: in 20 ms with the module, and in 500 ms without it.
+        import_module(self._files.module)
         self._render(again=True)
 
     def _render(self, *, again: bool) -> None:

@@ -75,7 +75,8 @@ class EntryRequest:
 
 def ingest_dag(name: str, values: Mapping[str, Any]) -> DAG:
     """Define the DAG ``ingest_NAME`` of an entry with these fields, and the DAG that reports it as late."""
-    entry = SourceEntry.model_validate(values, context={"name": name})
+    # The fields were checked when the file was rendered.
+    entry = SourceEntry.model_validate(values, context={"name": name, "is_checked": True})
     reports: Any = ReportNotifier(connection=entry.notify, source=name) if entry.notify else None
     with DAG(
         dag_id=f"ingest_{name}",

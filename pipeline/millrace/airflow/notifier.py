@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx
 from airflow.sdk import BaseNotifier, Connection
 
 from millrace.errors import InvalidSettingError, ProgressError
@@ -66,6 +65,8 @@ def post(connection_id: str, event: Mapping[str, Any]) -> None:
     Raises ``InvalidSettingError`` for a connection of another type, and ``ProgressError`` (retriable) if the event is
     not accepted. No message contains the URL, because that of a webhook is a secret.
     """
+    import httpx
+
     connection = Connection.get(connection_id)
     body: Mapping[str, Any] = event
     if connection.conn_type in ("http", "https"):
@@ -94,11 +95,13 @@ def post(connection_id: str, event: Mapping[str, Any]) -> None:
 
 def _http(connection: Any) -> tuple[str, dict[str, Any]]:
     """Return the URL of an HTTP connection, and its credentials and headers, by the rules of Airflow's HTTP hook."""
+    from httpx import URL
+
     host = connection.host or ""
     scheme = connection.schema or connection.conn_type
     url = host if "://" in host else f"{scheme}://{host}"
     if connection.port:
-        url = str(httpx.URL(url).copy_with(port=connection.port))
+        url = str(URL(url).copy_with(port=connection.port))
     headers = {name: str(value) for name, value in connection.extra_dejson.items() if name not in _OPTIONS}
     if connection.login:
         return url, {"headers": headers, "auth": (connection.login, connection.password or "")}

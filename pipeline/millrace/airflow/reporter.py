@@ -47,8 +47,8 @@ def step(
 ) -> Iterator[tuple[Store, ProgressTask]]:
     """Provide a store, connected by Airflow's connections, and a progress task for the block with one task's work.
 
-    Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form or of the declared source. An
-    unknown key in the run's conf is an error, raised before any connection is opened.
+    Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form, or those
+    of the declared source. An unknown key in the run's conf is an error, raised before any connection is opened.
     """
     context, settings = get_current_context(), airflow_settings()
     titles = field_titles(context)
