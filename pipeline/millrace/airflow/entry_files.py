@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pprint import pformat
-from tempfile import NamedTemporaryFile
 from typing import Any
 from zlib import crc32
 
@@ -97,11 +96,9 @@ def _indented(text: str) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Replace the file in one step, unless it has this text: a new modification time makes Airflow parse it again."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, UnicodeDecodeError):
         if path.read_text("utf-8") == text:
             return
-    with NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".partial", delete=False) as partial:
-        partial.write(text)
-    partial_path = Path(partial.name)
-    partial_path.chmod(0o644)  # Airflow may run tasks as another user
-    partial_path.replace(path)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
