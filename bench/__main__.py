@@ -26,6 +26,8 @@ BENCHMARKS = {
     "failover": "each node killed, then frozen, under a load and a reader; a quarter of an hour",
     "traffic": "eight loaders and eight readers at once for five minutes, against one of each",
     "versions": "5,000 versions of one dataset and a version of 250,000 chunks: show, head, filter, append",
+    "rejects": "a budget for bad rows: none of them, and 1 %, against a load without a budget",
+    "orchestration": "trigger of a DAG to a readable version of 1 MB; a DAG of the same tasks that do nothing",
     "orders": "chunks stored by (chunk, tile) against (tile, chunk): two of 40 tiles, and all of them",
 }
 OWN_NODES = ("bridge", "traffic")
@@ -59,8 +61,8 @@ def main(names: tuple[str, ...], **chosen_options: Any) -> None:
     """
     if not names:
         for known, what in BENCHMARKS.items():
-            click.echo(f"{known:<10} {what}")
-        click.echo(f"{'all':<10} each of them, one after the other")
+            click.echo(f"{known:<14} {what}")
+        click.echo(f"{'all':<14} each of them, one after the other")
         return
     chosen = list(dict.fromkeys(BENCHMARKS if "all" in names else names))
     options = Options(**chosen_options)

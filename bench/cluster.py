@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 from cassandra import DriverException
@@ -28,19 +29,23 @@ _joined: list[Cluster] = []
 
 
 @contextmanager
-def services(*names: str, heap_mb: int | None = None) -> Iterator[Stack]:
+def services(*names: str, heap_mb: int | None = None, dags_folder: Path | None = None) -> Iterator[Stack]:
     """Start the services named, and stop afterwards those that did not run before.
 
     ``heap_mb`` is the heap of the nodes. With it ``StackError`` is raised if nodes run already, perhaps with another
-    heap.
+    heap. ``dags_folder`` has the DAGs of Airflow. With it ``StackError`` is raised if Airflow runs already.
     """
     stack = Stack()
+    if dags_folder is not None:
+        stack = Stack(stack.settings.model_copy(update={"airflow_dags_folder": dags_folder}))
     if heap_mb is not None:
         stack = Stack(stack.settings.model_copy(update={"cassandra_heap_mb": heap_mb}))
     names_to_start = {service.name for service in stack.select(names)}
     down = [row["service"] for row in stack.status() if row["service"] in names_to_start and row["state"] != "running"]
     if heap_mb is not None and len(down) < len(names_to_start):
         raise StackError(f"this benchmark needs nodes with heaps of {heap_mb} MiB", hint="./run down cassandra")
+    if dags_folder is not None and "airflow" not in down:
+        raise StackError("this benchmark needs an Airflow with DAGs of its own", hint="./run down airflow")
     if down:
         stack.up(down)
     try:

@@ -17,13 +17,17 @@ from millrace.errors import SourceNotFoundError
 from millrace.settings import millrace_home
 
 __all__ = [
+    "BAD_COLUMN",
+    "BAD_EVERY",
     "FLIGHTS",
     "FLIGHTS_ROWS",
     "SORTED_BY",
+    "bad_rows_of",
     "bench_folder",
     "flights_arrow",
     "flights_csv",
     "flights_options",
+    "flights_with_bad_rows",
     "scratch",
     "sorted_arrow",
     "wide_arrow",
@@ -33,6 +37,9 @@ FLIGHTS = "flights"
 """The dataset that ``bench load`` leaves for ``bench read``: the CSV of flights, repeated ``options.times`` times."""
 FLIGHTS_ROWS = 336_776
 SORTED_BY = "time_hour"
+BAD_COLUMN = "distance"
+BAD_EVERY = 100
+"""Every so many rows of ``flights_with_bad_rows`` one has a text in the column of numbers ``BAD_COLUMN``."""
 _COPY_BYTES = 8 << 20
 _BATCH_BYTES = 10_000_000
 
@@ -82,6 +89,33 @@ def _flights_text() -> bytes:
         raise SourceNotFoundError(f"the package {name} holds no flights.csv.zip", hint="install requirements.txt again")
     with zipfile.ZipFile(Path(str(member.locate()))) as archive:
         return archive.read("flights.csv")
+
+
+def flights_with_bad_rows(times: int, folder: Path | None = None) -> Path:
+    """Return the path of the same CSV with a text in ``BAD_COLUMN`` of every 100th row, made if missing."""
+    path = (folder or bench_folder()) / f"flights-bad-x{times}.csv"
+    if path.exists():
+        return path
+    with flights_csv(1, folder).open("rb") as lines:
+        header, *rows = lines
+    number = header.rstrip(b"\r\n").split(b",").index(BAD_COLUMN.encode())
+    for row in range(0, len(rows), BAD_EVERY):
+        fields = rows[row].split(b",")
+        fields[number] = b"near"
+        rows[row] = b",".join(fields)
+    body = b"".join(rows)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as out:
+        out.write(header)
+        for _ in range(times):
+            out.write(body)
+    partial.replace(path)
+    return path
+
+
+def bad_rows_of(times: int) -> int:
+    """Return the number of bad rows in the file of ``flights_with_bad_rows``."""
+    return -(-FLIGHTS_ROWS // BAD_EVERY) * times
 
 
 def flights_options(schema: pa.Schema | None = None) -> pc.ConvertOptions:

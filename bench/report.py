@@ -44,6 +44,10 @@ RATIOS = frozenset(
         "throughput_after",
         "failed",
         "total_vs_one",
+        "rejects_none",
+        "rejects_1_percent",
+        "orchestration_over_empty_s",
+        "orchestration_ten_vs_one",
         "chunk_p99_ms",
         *(key + peer for peer in ("", "_flask_sse", "_kafkasse") for key in _BRIDGE),
     }

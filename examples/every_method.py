@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from millrace import connect, progress
 from millrace.api import Store
-from millrace.load import LoadOptions
+from millrace.load import LoadOptions, RunRecord
 from millrace.settings import load_settings
 
 Path("flights.csv").write_text("carrier,month,delay\nUA,1,3.5\nB6,1,\nUA,7,12.0\n")
@@ -41,6 +41,7 @@ store.load("prices", pa.table({"id": [1, 2], "price": [1.5, 2.5]}))  # Arrow dat
 Path("sources.yaml").write_text("sources:\n  daily: {uri: flights.csv, columns: [carrier, delay]}\n")
 with Store.connect(load_settings(sources={"file": "sources.yaml", "roots": ["."]})) as declared:
     assert declared.ingest("daily").rows == 3  # the same as: millrace ingest daily
+    assert declared.ingest("daily").skipped == "unchanged"
 
 # == Store.datasets
 names = [info.name for info in store.datasets("fl*")]
@@ -59,8 +60,30 @@ flights = store.dataset(
     "flights"
 )  # the latest version; also "flights@1", "flights@nightly", "flights@2026-11-22T10:00"
 
+# == Store.unchanged
+incremental = LoadOptions(mode="incremental")
+store.load("new_files", "flights.csv", incremental)
+nothing = store.plan("new_files", "flights.csv", incremental)
+assert nothing.unchanged
+assert store.unchanged(nothing).skipped == "unchanged"
+
 # == Store.report
 assert store.report(version).rows == 3
+
+# == Store.run_report
+assert store.run_report(report.run).rows == 3
+
+# == Store.last_run
+run = store.last_run("flights")
+assert run is not None
+assert (run.state, run.rows) == ("succeeded", 4)
+
+# == Store.keep_report
+store.keep_report(report)  # the report of a load that publish() returned; load() does it itself
+
+# == Store.recorded
+with store.recorded(RunRecord("flights", "nightly-7", "replace")):  # an error in the block is kept as a report
+    pass
 
 # == Store.tag
 store.tag("flights@1", "nightly")
@@ -93,11 +116,6 @@ assert report.rows == 4
 again = store.plan("split_load", ["flights.csv", "more.csv"], run=plan.run)
 assert again.published
 assert store.published(again).version == report.version
-
-# == Store.unchanged
-again = store.plan("flights", "more.csv", LoadOptions(skip_unchanged=True))
-if again.unchanged:
-    print(store.unchanged(again).version)  # the version that has these rows already
 
 # == Store.report_outcome
 with progress.task(progress.TaskIdentity("python", plan.run, "publish"), kind="publish", sinks=[]) as task:

@@ -163,8 +163,32 @@ def _unavailable(reason: str) -> Response:
     return Response(f"{reason}\n", 503, {**_PLAIN_TEXT, "Retry-After": RETRY_AFTER_S})
 
 
+_MODULES = ("live", "feed", "run_states", "runs", "headline", "formatting", "dom", "announcements", "tools")
+_MODULES_OF = {
+    "page": (*_MODULES, "airflow", "outcome", "run_card", "task_row", "curves", "plot", "scales", "history"),
+    "datasets_page": (*_MODULES, "datasets", "dataset_table"),
+}
+"""The modules that each page's script imports, so that a browser requests all of them at once."""
+
+
 def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
     hub = bridge.hub
+
+    def html(template: str, script: str, labels: dict[str, str], title: str, **values: Any) -> Response:
+        body = render_template(
+            template,
+            script=script,
+            modules=_MODULES_OF[script],
+            airflow=airflow_url,
+            labels=labels,
+            title=title,
+            ready=hub.ready,
+            kafka_connected=hub.kafka_connected,
+            now=utc_text(hub.clock()),
+            **values,
+        )
+        # An address can contain lone surrogates as well.
+        return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})
 
     @app.get("/")
     @app.get("/runs/<dag_id>/<run_id>")
@@ -179,15 +203,10 @@ def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
         if not re.fullmatch("[0-9]+", labels.get("map_index", "0")):
             labels["map_index"] = "-1"  # Airflow writes a literal {MAP_INDEX} for a task that is not mapped
         selection = Filter(**{name: frozenset([value]) for name, value in labels.items()})
-        body = render_template(
-            "page.html",
-            runs=run_views(hub.state, selection, airflow_url),
-            airflow=airflow_url,
-            labels=labels,
-            title=" / ".join(labels.values()) or "All runs",
-            ready=hub.ready,
-            kafka_connected=hub.kafka_connected,
-            now=utc_text(hub.clock()),
-        )
-        # An address can contain lone surrogates as well.
-        return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})
+        title = " / ".join(labels.values()) or "All runs"
+        return html("page.html", "page", labels, title, runs=run_views(hub.state, selection, airflow_url))
+
+    @app.get("/datasets")
+    def datasets() -> Response:
+        """Show all datasets with their last runs; the browser makes the view from the events."""
+        return html("datasets.html", "datasets_page", {}, "Datasets")

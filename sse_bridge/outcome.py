@@ -12,7 +12,7 @@ def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     rows, total_rows = result["rows"], result.get("total_rows", result["rows"])
     lines: list[tuple[str, str]] = [("Version", clean(f"{result.get('dataset', '')}@{result['version']}"))]
     if result.get("kind") != "bytes":
-        added = result.get("mode") == "append" or total_rows != rows
+        added = result.get("mode") in ("append", "incremental") or total_rows != rows
         lines += (
             [("Rows added", amount(rows)), ("Rows in the version", amount(total_rows))]
             if added

@@ -26,8 +26,10 @@
     │   ├── StoreSchemaError          keyspace or tables missing, of another version, or another RF
     │   ├── DatasetNotFoundError
     │   ├── VersionNotFoundError
+    │   ├── RunNotFoundError          a run of which no report is kept
     │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
-    │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   ├── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    │   └── LoadSupersededError       an incremental load whose files another load has loaded at the same moment
     ├── CacheError                    never raised by a read: it uses Cassandra instead
     ├── ProgressError                 never raised by a task: its work continues
     ├── OutputError                   the data read cannot be written to its destination
@@ -54,11 +56,13 @@ __all__ = [
     "InvalidNameError",
     "InvalidSettingError",
     "LoadInterruptedError",
+    "LoadSupersededError",
     "MillraceError",
     "OutputError",
     "PlanChangedError",
     "ProgressError",
     "RowTooLargeError",
+    "RunNotFoundError",
     "SourceChangedError",
     "SourceCorruptError",
     "SourceEmptyError",
@@ -199,6 +203,10 @@ class VersionNotFoundError(StoreError):
     """The dataset exists, but the requested version does not."""
 
 
+class RunNotFoundError(StoreError):
+    """No report of the run is kept, or it has expired."""
+
+
 class ChunkMissingError(StoreError):
     """A manifest references a chunk that no responding node has; names the unresponsive node, if any."""
 
@@ -207,6 +215,10 @@ class ChunkMissingError(StoreError):
 
 class PlanChangedError(StoreError):
     """A load cannot be resumed because its source, schema or settings differ from those it began with."""
+
+
+class LoadSupersededError(StoreError):
+    """Another load has loaded files of an incremental load at the same moment; the next run loads the other files."""
 
 
 class CacheError(MillraceError):

@@ -64,7 +64,7 @@ function outcome(work, tasks, result, total) {
 }
 
 function loaded(result) {
-  const append = result.mode === "append";
+  const append = ["append", "incremental"].includes(result.mode);
   if (result.kind === "bytes") return `${amount(result.raw_bytes ?? 0, "bytes")} ${append ? "added" : "loaded"}`;
   const { rows, total_rows: totalRows = rows } = result;
   if (append || totalRows !== rows) return `${amount(rows)} rows added, ${amount(totalRows)} in the version`;

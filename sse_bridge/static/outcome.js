@@ -7,7 +7,7 @@ export function factsOf(result) {
   const { rows, total_rows: totalRows = rows } = result;
   const lines = [["Version", `${result.dataset ?? ""}@${result.version}`]];
   if (result.kind !== "bytes") {
-    const added = result.mode === "append" || totalRows !== rows;
+    const added = ["append", "incremental"].includes(result.mode) || totalRows !== rows;
     lines.push(...(added ? [["Rows added", amount(rows)], ["Rows in the version", amount(totalRows)]] : [["Rows", amount(rows)]]));
   }
   for (const [name, label] of [["raw_bytes", "Raw size"], ["stored_bytes", "Stored size"]]) {

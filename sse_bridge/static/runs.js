@@ -40,7 +40,7 @@ function runState(states) {
   return states.some((state) => state !== "queued") ? "running" : "queued";
 }
 
-const startOf = (task) => (task.sent === null ? Infinity : task.sent - (task.data.elapsed_s ?? 0) * 1000);
+export const startOf = (task) => (task.sent === null ? Infinity : task.sent - (task.data.elapsed_s ?? 0) * 1000);
 
 // Sorts by the step in the DAG; without it by the start of the first instance, then by the first event.
 function inOrder(tasks) {

@@ -20,6 +20,7 @@ from millrace.airflow.form import load_form
 from millrace.airflow.request import load_options
 from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, SourceChangedError, StoreUnavailableError
+from millrace.load import LoadReport
 from millrace.progress import Event
 from millrace.progress.merge import RunStates
 from millrace.progress.runs import RunState, state_of_run
@@ -167,8 +168,11 @@ def test_the_result_is_the_load_report_and_xcoms_are_small(
     assert all(len(json.dumps(value)) < 64_000 for value in values.values())
     assert set(values["load", 0, "return_value"]) == {
         "split", "attempt_id", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
-        "retries", "schema", "content",
+        "retries", "schema", "content", "span_s",
     }  # fmt: skip
+    assert list(report["stages"]) == ["plan", "load", "verify", "publish"]
+    assert (report["state"], report["source_facts"]["files"]) == ("succeeded", 3)
+    assert store.run_report(report["run"]).to_json() == LoadReport.from_json(report).to_json()
     data = b"".join(path.read_bytes() for path in sorted(three_files.iterdir()))
     assert version.source["crc32"] == f"{zlib.crc32(data):08x}"
 
@@ -316,6 +320,17 @@ def test_an_error_in_a_form_is_reported_in_the_terms_of_the_form_s_fields(
     )
     messages = [each["data"]["error"]["message"] for each in run_events if each["data"]["error"]]
     assert all(reason in message for message in messages), messages
+
+
+def test_the_report_of_a_failed_run_is_kept_in_the_store(run_dag: RunDag, inbox: Path, name: str, store: Store) -> None:
+    (inbox / f"{name}.csv").write_text("v\n1\nx\n")
+    run = run_dag(dataset=name, source=f"{name}.csv", column_types=["v=int64"])
+    report = store.run_report(f"ingest_dataset/{run.run_id}")
+    assert (report.state, report.dataset, report.version) == ("failed", name, "")
+    assert 'give its type: "Column types" v=string' in report.state_in_words
+    row = store.last_run(name)
+    assert row is not None
+    assert (row.run, row.state) == (f"ingest_dataset/{run.run_id}", "failed")
 
 
 def test_a_pattern_through_a_link_out_of_the_roots_is_refused(

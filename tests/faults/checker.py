@@ -250,6 +250,7 @@ def _compare(where: str, table: pa.Table, candidates: Sequence[pa.Table], verdic
 
 def _table(reader: _Reader, dataset: str, row: Any, verdict: Verdict) -> pa.Table:
     _check_row(dataset, row)
+    _check_files(reader, dataset, row)
     schema = pa.ipc.read_schema(pa.py_buffer(_blob(reader, dataset, row.arrow_schema)))
     layout = json.loads(row.settings)["layout"]
     batches = []
@@ -267,11 +268,24 @@ def _check_row(dataset: str, row: Any) -> None:
         row.attempt_id and row.attempt_id.hex, row.attempts,
         row.run, row.code, sums, json.loads(row.source or "null"), json.loads(row.settings or "null"),
         row.committed_at and round((row.committed_at - _EPOCH).total_seconds() * 1000),
-        (row.arrow_schema or b"").hex(), (row.pages or b"").hex(),
+        (row.arrow_schema or b"").hex(), (row.pages or b"").hex(), *([] if row.files is None else [row.files.hex()]),
     ]  # fmt: skip
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     if xxhash.xxh3_128_digest(text.encode()) != row.checksum:
         raise Damaged("the version's row")
+
+
+def _check_files(reader: _Reader, dataset: str, row: Any) -> None:
+    """Read the list of loaded files, which only an incremental load needs."""
+    number = json.loads(row.settings).get("format", 1)
+    if number not in (1, 2):
+        raise Damaged(f"the format number {number}")
+    if row.files is None:
+        return
+    for writer, page, count, checksum in json.loads(_blob(reader, dataset, row.files))["lists"]:
+        batch = pa.ipc.open_stream(gzip.decompress(reader.page(dataset, writer, page, checksum))).read_next_batch()
+        if batch.num_rows != count:
+            raise Damaged(f"a list of {batch.num_rows} files instead of {count}")
 
 
 def _blob(reader: _Reader, dataset: str, value: bytes) -> bytes:

@@ -91,10 +91,26 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
         "mode": Param(
             "replace",
             type="string",
-            enum=["replace", "append"],
+            enum=["replace", "append", "incremental"],
             title="Mode",
-            values_display={"replace": "replace: only these rows", "append": "append: the latest version and these"},
+            values_display={
+                "replace": "replace: only these rows",
+                "append": "append: the latest version and these",
+                "incremental": "incremental: the latest version and the files that are not loaded yet",
+            },
             description="The contents of the new version. Older versions do not change.",
+        ),
+        "on_change": Param(
+            "refuse",
+            type="string",
+            enum=["refuse", "append", "ignore"],
+            title="Changed files",
+            values_display={
+                "refuse": "refuse: load nothing",
+                "append": "append: load the file again, besides its rows",
+                "ignore": "ignore: leave the file out",
+            },
+            description="For the mode incremental: the reaction to a loaded file whose content changed.",
         ),
         "null_values": Param(
             None,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,18 +18,19 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.assets import emit_loaded
-from millrace.airflow.fields import field_titles, warning_in_form_words
+from millrace.airflow.fields import field_titles, in_form_words, warning_in_form_words
 from millrace.airflow.reporter import step
 from millrace.airflow.retry import names_retriable_error
-from millrace.errors import ChunkError, ChunkMissingError
+from millrace.errors import ChunkError, ChunkMissingError, InvalidNameError
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.load import LoadOptions, LoadPlan, LoadReport, SplitResult
+    from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, SplitResult
     from millrace.settings import Settings
     from millrace.sources import Paths
 
 PLAN_KEY = "plan"
+SECONDS_KEY = "seconds"
 PLAN_BYTES_EXPECTED = 64_000
 LABEL_MAX = 250
 """Characters of Airflow's column ``rendered_map_index``; PostgreSQL and MySQL refuse a longer one."""
@@ -68,11 +70,14 @@ def plan(request: Request) -> list[int]:
     from millrace.load import loader_memory, task_unit
 
     context = get_current_context()
-    with step("plan", dataset=request.dataset, unit="splits") as (store, task), loader_memory():
+    record = _record(request.dataset, request.mode)
+    with (
+        step("plan", dataset=request.dataset, unit="splits") as (store, task),
+        _recorded(store, record, "plan"),
+        loader_memory(),
+    ):
         source, options = request.load(store.settings)
-        # The run's identity is the same for every attempt, also after the run is cleared.
-        run = f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
-        planned = store.plan(request.dataset, source, options, run=run)
+        planned = store.plan(request.dataset, source, options, run=record.run)
         document = planned.to_json()
         size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:
@@ -86,6 +91,7 @@ def plan(request: Request) -> list[int]:
         task.advance_to(len(splits))
         version = f"{planned.dataset}@{planned.label}"
         task.message(f"{version} has all of it already" if planned.unchanged else f"{version} of {planned.source.uri}")
+    context["ti"].xcom_push(key=SECONDS_KEY, value=record.times.seconds["plan"])
     return splits
 
 
@@ -98,7 +104,12 @@ def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
     # Without the label of the ``map_index_template``, Airflow would fail the task after its work.
     context["label"] = map_label(load_plan.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
     unit, total = task_unit(load_plan, index)
-    with step("load", dataset=load_plan.dataset, total=total, unit=unit) as (store, task), loader_memory():
+    record = _record(load_plan.dataset, load_plan.mode, load_plan)
+    with (
+        step("load", dataset=load_plan.dataset, total=total, unit=unit) as (store, task),
+        _recorded(store, record, "load"),
+        loader_memory(),
+    ):
         task.message(load_plan.source.splits[index].label)
         return store.load_split(load_plan, index, task=task, attempt=context["ti"].try_number).to_json()
 
@@ -124,7 +135,11 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
         raise AirflowSkipException("the source is unchanged")
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
-    with step("verify", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
+    record = _record(load_plan.dataset, load_plan.mode, load_plan)
+    with (
+        step("verify", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
+        _recorded(store, record, "verify"),
+    ):
         for result in results:
             verified = store.verify_split(load_plan, result, task=task)
             if not verified.ok:
@@ -136,6 +151,7 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
                 raise ChunkError(text, hint="nothing was published; run the load again")
             sums = {name: value + getattr(verified, name) for name, value in sums.items()}
         task.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
+    get_current_context()["ti"].xcom_push(key=SECONDS_KEY, value=record.times.seconds["verify"])
     return sums
 
 
@@ -143,29 +159,29 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     """Make the version visible, emit an event on the dataset's Asset, and return the load report of the whole run.
 
     The report of an unchanged source describes the latest version, and there is no event. ``seconds`` and
-    ``rows_per_s`` cover the run from its start until the version is visible.
+    ``rows_per_s`` cover the run from its start until the version is visible. The store keeps the report.
     """
     from millrace.load import LoadPlan, SplitResult, report_table
 
     load_plan = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     context = get_current_context()
-    with step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
+    record = _record(load_plan.dataset, load_plan.mode, load_plan)
+    record.times.seconds |= _seconds_of_earlier_tasks()
+    with (
+        step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
+        _recorded(store, record, "publish"),
+    ):
         report = _published(store, load_plan, results)
-        began = context["dag_run"].start_date or datetime.now(UTC)
-        seconds = (datetime.now(UTC) - began).total_seconds()
         titles = field_titles(context)
-        report = replace(
-            report,
-            warnings=tuple(warning_in_form_words(warning, titles) for warning in report.warnings),
-            seconds=round(seconds, 3),
-            rows_per_s=round(report.rows / max(seconds, 0.001), 1),
-        )
+        warnings = tuple(warning_in_form_words(warning, titles) for warning in report.warnings)
+        report = record.timed(replace(report, warnings=warnings))
         task.advance_to(report.rows)
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
         if not report.skipped:
             _emit(context, store, report)
+        report = store.keep_report(report)
     for line in report_table(report, repeated=load_plan.published):
         logger.info(line)
     for warning in report.warnings:
@@ -201,5 +217,40 @@ def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
         raise AirflowSkipException("warming is switched off")
     if report["skipped"]:
         raise AirflowSkipException("the source is unchanged")
+    from millrace.load import LoadReport, StageTimes
+
+    times = StageTimes()
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
-        return store.warm(f"{report['dataset']}@{report['version']}", task=task).to_json()
+        with times.stage("warm"):
+            warmed = store.warm(f"{report['dataset']}@{report['version']}", task=task).to_json()
+        loaded = LoadReport.from_json(report)
+        store.keep_report(replace(loaded, stages={**loaded.stages, **times.seconds}))
+    return warmed
+
+
+def _record(dataset: str, mode: str, load_plan: LoadPlan | None = None) -> RunRecord:
+    """Return the record of the current run, whose identity is the same for every attempt, also after it is cleared."""
+    from millrace.load import RunRecord
+
+    dag_run = get_current_context()["dag_run"]
+    started = dag_run.start_date or datetime.now(UTC)
+    return RunRecord(dataset, f"{dag_run.dag_id}/{dag_run.run_id}", mode, started, plan=load_plan)
+
+
+@contextmanager
+def _recorded(store: Store, record: RunRecord, stage: str) -> Iterator[None]:
+    """Measure the block as a stage of the run, and keep the report of the run if the block fails.
+
+    The error in the report names the fields of the form. A later attempt of the run overwrites the report.
+    """
+    titles = field_titles(get_current_context())
+    unrecorded = (InvalidNameError, AirflowSkipException)
+    with store.recorded(record, unrecorded=unrecorded), in_form_words(titles), record.times.stage(stage):
+        yield
+
+
+def _seconds_of_earlier_tasks() -> dict[str, float]:
+    """Return the seconds of the tasks ``plan`` and ``verify`` of this run; that of ``load`` is in its results."""
+    instance = get_current_context()["ti"]
+    seconds = {name: instance.xcom_pull(task_ids=name, key=SECONDS_KEY) for name in ("plan", "verify")}
+    return {name: value for name, value in seconds.items() if value is not None}

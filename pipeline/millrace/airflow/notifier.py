@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
 from airflow.sdk import BaseNotifier, Connection
 
-from millrace.errors import InvalidSettingError, ProgressError
+from millrace.airflow import connect
+from millrace.errors import InvalidSettingError, MillraceError, ProgressError
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 10.0
 CONNECT_ATTEMPTS: Final = 3
@@ -52,11 +57,24 @@ class ReportNotifier(BaseNotifier):
 
 
 def _report(context: Any) -> dict[str, Any]:
-    """Return the load report of a run that ended; for a failed run its identity and Airflow's reason."""
-    run = {"run": f"{context['dag'].dag_id}/{context['run_id']}"}
+    """Return the load report of a run that ended, or the run and Airflow's reason for a failed run without a report."""
+    run = f"{context['dag'].dag_id}/{context['run_id']}"
     if context["reason"] == "success":
-        return {"state": "succeeded", **run, **(context["ti"].xcom_pull(task_ids="publish") or {})}
-    return {"state": "failed", **run, "reason": context["reason"]}
+        return {"state": "succeeded", "run": run, **(context["ti"].xcom_pull(task_ids="publish") or {})}
+    return {"run": run, "reason": context["reason"], **_kept_report(run), "state": "failed"}
+
+
+def _kept_report(run: str) -> dict[str, Any]:
+    """Return the report that the store keeps of a run.
+
+    It is empty if there is none: the store is unreachable, or the process of a task was killed.
+    """
+    try:
+        with connect() as store:
+            return dict(json.loads(json.dumps(store.run_report(run).to_json())))
+    except MillraceError as error:
+        logger.warning("the report of %s was not found: %s", run, error)
+        return {}
 
 
 def post(connection_id: str, event: Mapping[str, Any]) -> None:
@@ -124,7 +142,8 @@ def slack_text(event: Mapping[str, Any]) -> str:
     """Return an event as one line of text."""
     report = event["report"]
     if event["event"] == "failed":
-        return f"The load of {event['source']} failed: {report.get('error') or report['reason']} ({report['run']})"
+        reason = (report.get("error") or {}).get("message") or report["reason"]
+        return f"The load of {event['source']} failed: {reason} ({report['run']})"
     if event["event"] == "late":
         return f"{event['source']} is late: {report['reason']}"
     return (

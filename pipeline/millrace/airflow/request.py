@@ -29,6 +29,7 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
         date_format=_lines(params["date_format"]),
         true_value=_lines(params["true_value"]),
         false_value=_lines(params["false_value"]),
+        records=params["records"],
         columns=_lines(params["columns"]) or None,
         rename=tuple(map(parse_rename, _lines(params["rename"]))),
         infer_bytes=params["infer_bytes"],
@@ -38,6 +39,7 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
     )
     options = LoadOptions(
         mode=params["mode"],
+        on_change=params["on_change"],
         source=source,
         codec=params["codec"],
         codec_level=params["codec_level"],

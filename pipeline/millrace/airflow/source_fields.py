@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from airflow.sdk import Param
 
-FORMATS: Final = ("auto", "csv", "parquet", "jsonl", "arrow", "bytes")
+FORMATS: Final = ("auto", "csv", "parquet", "jsonl", "json", "arrow", "bytes")
 ONE_ON_EACH_LINE: Final = "One on each line. "
 
 
@@ -20,7 +20,8 @@ def text_fields() -> dict[str, Param]:
             enum=list(FORMATS),
             section=section,
             title="Format",
-            description="auto uses the file's name, then its content. bytes keeps any file as it is.",
+            description="auto uses the file's name, then its content. json reads an array of objects from each file. "
+            "bytes keeps any file as it is.",
         ),
         "delimiter": _text(
             None,
@@ -29,7 +30,7 @@ def text_fields() -> dict[str, Param]:
             "One character between the fields of a CSV; \\t or tab for a tab. auto finds a comma, semicolon, tab or | "
             "by the first lines. Empty: a comma, and a tab for .tsv.",
         ),
-        "encoding": _text(None, section, "Encoding", "Of the text of a CSV or JSON lines file. Empty: utf-8."),
+        "encoding": _text(None, section, "Encoding", "Of the text of a CSV or JSON file. Empty: utf-8."),
         "header": Param(
             True,
             type="boolean",
@@ -51,6 +52,13 @@ def text_fields() -> dict[str, Param]:
             "Date formats",
             "How dates and times of a CSV are written, as in %d.%m.%Y or %d.%m.%Y %H:%M. Empty: as in ISO 8601.",
         ),
+        "records": _text(
+            None,
+            section,
+            "Records",
+            "For the format json: the keys of the array in the document, as in data.items; \\. is a dot in a key. "
+            "Empty: the document is the array.",
+        ),
         "true_value": _lines(section, "True values", "Texts of a CSV that mean true. Empty: 1, True, TRUE and true."),
         "false_value": _lines(
             section, "False values", "Texts of a CSV that mean false. Empty: 0, False, FALSE and false."
@@ -65,7 +73,7 @@ def column_fields() -> dict[str, Param]:
         "column_types": _lines(
             section,
             "Column types",
-            "COLUMN=TYPE for columns of a CSV or JSON lines file whose type is not to be inferred, as in "
+            "COLUMN=TYPE for columns of a CSV or JSON file whose type is not to be inferred, as in "
             "delay=int64 or seen=timestamp[us, tz=UTC].",
         ),
         "schema_file": Param(

@@ -61,12 +61,15 @@ class StoreConnection:
         return cls(cassandra, settings)
 
     @staticmethod
-    def init(settings: Settings) -> None:
-        """Create keyspace and tables. Every node must be up. A repetition changes nothing."""
+    def init(settings: Settings) -> int | None:
+        """Create keyspace and tables, or upgrade those of the schema before. A repetition changes nothing.
+
+        Every node must be up. Returns the number of the schema that was upgraded, else None.
+        """
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
             with translate_driver_errors():
-                create_schema(cassandra.session, settings.cassandra)
+                return create_schema(cassandra.session, settings.cassandra)
         finally:
             cassandra.close()
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import catalogue_writes
+from millrace.api.reports import ALREADY_LOADED, Reports
 from millrace.errors import StoreError
 from millrace.load import (
     LoadOptions,
     LoadPlan,
     LoadReport,
+    RunRecord,
     SplitResult,
+    confirm_version,
     load_split,
     make_plan,
     outcome,
     publish,
+    skipped_report,
     unfinished_run,
     version_report,
 )
@@ -28,7 +30,7 @@ from millrace.sources import Paths, Source, SourceLike, SourceWarning, as_paths,
 from millrace.store import CatalogueWriter, Version
 
 
-class Loading(StoreConnection):
+class Loading(Reports):
     """The part of ``Store`` that loads versions and reports on them."""
 
     def plan(
@@ -91,25 +93,28 @@ class Loading(StoreConnection):
         other object with ``__arrow_c_stream__``. It is copied into a temporary file first, in bounded memory.
 
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
-        and settings is the same load. If it was published before, nothing is written and its report is returned.
+        and settings is the same load. If it was published before, nothing is written and its report is returned. If
+        there is nothing to load (``plan.unchanged``), nothing is written either, and ``skipped`` is ``unchanged``. The
+        report is kept in the store (``run_report``), that of a failed load for 90 days.
         """
-        start = time.monotonic()
         options = options or LoadOptions()
         options = replace(options, source=options.source.with_fields(reading)) if reading else options
-        with as_source(source) as readable:
-            plan = self._plan(name, readable, options, run, one_stream=True)
+        record = RunRecord(name, new_run_id(name) if run is None else run, options.mode)
+        with self.recorded(record), as_source(source) as readable:
+            with record.times.stage("plan"):
+                plan = record.plan = self._plan(name, readable, options, record.run, one_stream=True)
             if plan.published:
-                return self.published(plan)
-            if plan.unchanged:
-                return self.unchanged(plan)
-            result = self.load_split(plan, None, task=task)
-            if task is not None:
-                task.phase("publish")
-            report = self.publish(plan, [result])
-            if task is not None:
-                self.report_outcome(report, task)
-        seconds = time.monotonic() - start
-        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+                report = self.published(plan)
+            elif plan.unchanged:
+                report = self.unchanged(plan)
+            else:
+                result = self.load_split(plan, None, task=task)
+                if task is not None:
+                    task.phase("publish")
+                report = self.publish(plan, [result])
+                if task is not None:
+                    self.report_outcome(report, task)
+        return self.keep_report(record.timed(report))
 
     def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
         """Report the version, its rows, bytes and columns to ``task``.
@@ -125,13 +130,15 @@ class Loading(StoreConnection):
     def published(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load that was published before.
 
-        It describes the load's own version, or the version that holds its rows now.
+        It describes the load's own version, or the version that holds its rows now. An incremental version is confirmed
+        if its load was killed before: raises ``LoadSupersededError`` as ``publish`` does.
         """
-        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        version = self.version(f"{plan.dataset}@{plan.holder}")
+        with catalogue_writes(self.cassandra) as writes:
+            confirm_version(self.catalogue, CatalogueWriter(self.cassandra, writes), version, plan.hex)
+        report = self.report(version, added_by=plan.label)
         again = f"this load is published already as {report.dataset}@{report.version}, and nothing was written"
-        return replace(
-            report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
-        )
+        return replace(report, warnings=(SourceWarning(ALREADY_LOADED, again), *report.warnings, *plan.source.warnings))
 
     def unchanged(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load without anything to load: of the version that has the rows of its source.
@@ -139,9 +146,7 @@ class Loading(StoreConnection):
         ``skipped`` is ``unchanged``. Rows and sizes are 0, because this load added none.
         """
         version = self.version(f"{plan.dataset}@{plan.holder}")
-        facts: dict[str, Any] = {"run": plan.run, "mode": plan.mode, "source": plan.source.uri}
-        records = self.catalogue.under_replicated_of(version)
-        return version_report(self.catalogue, version, [], records, skipped="unchanged", **facts)
+        return skipped_report(self.catalogue, version, plan)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.

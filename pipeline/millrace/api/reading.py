@@ -85,7 +85,7 @@ class Reading(StoreConnection):
         return diff(self.dataset(a), self.dataset(b))
 
     def verify(self, reference: str, *, each_replica: bool = False, task: ProgressTask | None = None) -> VerifyReport:
-        """Read every chunk of a version and verify its checksums.
+        """Read every chunk of a version and its list of loaded files, and verify their checksums.
 
         With ``each_replica``, read and verify the chunks, pages and rows on each node. Data that is missing or damaged
         on a node is then recorded for ``repair``.
@@ -95,6 +95,7 @@ class Reading(StoreConnection):
         if each_replica:
             report.add_missing_replicas(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
         task = task or null_task()
+        self.catalogue.pages.files(dataset.version)
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
         task.message(report.summary)
         keys = [(dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded]

@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "warm": "millrace.cli.commands.warm",
     "evict": "millrace.cli.commands.evict",
     "cache": "millrace.cli.commands.cache",
+    "report": "millrace.cli.commands.report",
     "sources": "millrace.cli.commands.sources",
     "watch": "millrace.cli.commands.watch",
     "doctor": "millrace.cli.commands.doctor",

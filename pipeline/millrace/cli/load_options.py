@@ -29,11 +29,17 @@ _OPTIONS: Final = (
     click.option(
         "--mode",
         default="replace",
-        metavar="replace|append",
-        help="Replace the rows of the latest version, or add to them.",
+        metavar="replace|append|incremental",
+        help="Replace the rows of the latest version, add to them, or add the files that are not loaded yet.",
     ),
     click.option(
-        "--format", "format_", metavar="F", help="csv, parquet, jsonl, arrow or bytes; else by name and content."
+        "--on-change",
+        default="refuse",
+        metavar="refuse|append|ignore",
+        help="--mode incremental: the reaction to a loaded file that changed. append loads it again, besides its rows.",
+    ),
+    click.option(
+        "--format", "format_", metavar="F", help="csv, parquet, jsonl, json, arrow or bytes; else by name and content."
     ),
     click.option("--codec", metavar="NAME", help="gzip (default), zstd or none."),
     click.option("--chunk-bytes", type=int, metavar="N", help="Largest stored size of a chunk, 65,536 to 5,000,000."),
@@ -50,7 +56,7 @@ _OPTIONS: Final = (
         multiple=True,
         metavar="COL=TYPE",
         type=_column_type,
-        help="CSV, JSON lines: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
+        help="CSV, JSON: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
     ),
     click.option("--schema", "schema_file", metavar="FILE", help="Types from an Arrow, Parquet or JSON file."),
     click.option(
@@ -60,7 +66,7 @@ _OPTIONS: Final = (
         help="CSV: one character; \\t is a tab; auto finds a comma, semicolon, tab or | by the first lines. Default: a "
         "comma, and a tab for .tsv.",
     ),
-    click.option("--encoding", metavar="E", help="CSV, JSON lines: the text's encoding (utf-8)."),
+    click.option("--encoding", metavar="E", help="CSV, JSON: the text's encoding (utf-8)."),
     click.option("--no-header", is_flag=True, help="CSV: the first line is data; columns are named f0, f1, ..."),
     click.option("--skip-rows", type=int, default=0, metavar="N", help="CSV: lines of each file before its header."),
     click.option("--decimal", default=".", metavar="C", help="CSV: the decimal point of numbers, as in --decimal ,"),
@@ -83,6 +89,11 @@ _OPTIONS: Final = (
         metavar="TEXT",
         help="CSV: a spelling of false, in place of 0, False, FALSE, false. May be given several times.",
     ),
+    click.option(
+        "--records",
+        metavar="KEYS",
+        help="With --format json: the keys of the array in the document, as in data.items; \\. is a dot in a key.",
+    ),
     columns_option("Only these columns of a table, in this order; not for bytes."),
     click.option(
         "--rename",
@@ -96,7 +107,7 @@ _OPTIONS: Final = (
         "--max-unit-bytes",
         type=int,
         metavar="N",
-        help="Largest record, line, row group or batch in bytes (64,000,000).",
+        help="Largest record, line, JSON document, row group or batch in bytes (64,000,000).",
     ),
 )
 
@@ -117,6 +128,7 @@ def chosen_options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions
 
     return LoadOptions(
         mode=given["mode"],
+        on_change=given["on_change"],
         codec=given["codec"],
         chunk_bytes=given["chunk_bytes"],
         source=SourceOptions(
@@ -132,6 +144,7 @@ def chosen_options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions
             true_value=given["true_value"],
             false_value=given["false_value"],
             skip_rows=given["skip_rows"],
+            records=given["records"],
             columns=given["columns"],
             rename=given["rename"],
             infer_bytes=chosen("infer_bytes"),

@@ -14,8 +14,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from millrace.declarations.error_text import Problem, model_problem, unknown_key, without_credentials, wrong_value
+from millrace.declarations.error_text import Problem, model_problem, unknown_key, wrong_value
 from millrace.declarations.yaml_file import Location, YamlFile, read_yaml
+from millrace.display import without_credentials
 from millrace.errors import DeclarationError
 
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,38}"

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from millrace.display import shortened
+from millrace.display import shortened, without_credentials
 from millrace.names import nearest
 
-SECRET_PARAMETER: Final = re.compile(
-    r"([?&][^=&#\s\"']*(?:signature|sig|token|secret|password|passwd|credential|(?:api|access)[-_]?key(?:id)?)=)[^&#\s\"']*",
-    re.IGNORECASE,
-)
-"""A parameter of a URL that gives access, with its value."""
-_CREDENTIALS: Final = re.compile(r"(://)[^/\s\"']*@")
 _SHOWN_CHARACTERS: Final = 80
 _PROBLEM: Final = "millrace_problem"
 
@@ -34,11 +27,6 @@ def wrong_value(value: Any, hint: str) -> Problem:
     """Return the problem of a field that has this value."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return Problem(f"is {shortened(without_credentials(text), _SHOWN_CHARACTERS)}", hint)
-
-
-def without_credentials(text: str) -> str:
-    """Return the text with ``***`` for the credentials of URIs in it."""
-    return SECRET_PARAMETER.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
 
 
 def unknown_key(name: str, known: Iterable[str]) -> Problem:

@@ -78,6 +78,7 @@ def load_options(entry: SourceEntry, settings: Settings, *, force: bool = False)
         source=replace(given, schema_file=schema_file, **sizes),
         bad_rows=entry.max_bad_rows,
         contract=entry.contract.contract,
+        on_change=entry.on_change,
         skip_unchanged=not force,
         max_files=entry.max_files,
         max_bytes=entry.max_bytes,

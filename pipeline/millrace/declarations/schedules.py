@@ -36,6 +36,14 @@ def check_cron(text: str) -> str:
     return text
 
 
+def next_cron_time(text: str, timezone: str, now: datetime) -> datetime:
+    """Return the first time of a cron string after ``now``, in its timezone."""
+    from croniter import croniter
+
+    time: datetime = croniter(text, now.astimezone(ZoneInfo(timezone))).get_next(datetime)
+    return time
+
+
 def parse_interval(text: str) -> timedelta:
     """Return the time of a text like ``15m``, ``2h`` or ``1d``."""
     match = _INTERVAL.fullmatch(text)

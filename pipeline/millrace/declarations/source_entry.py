@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -22,17 +23,19 @@ from pydantic import (
     model_validator,
 )
 
-from millrace.declarations.error_text import SECRET_PARAMETER, raised
+from millrace.declarations.error_text import raised
 from millrace.declarations.option_fields import SOURCE_OPTIONS, OptionFields, Texts
 from millrace.declarations.schedules import (
     check_cron,
     check_timezone,
     cron_in_words,
     interval_in_words,
+    next_cron_time,
     parse_interval,
     parse_time,
 )
 from millrace.declarations.uri_dates import check_dates, has_date
+from millrace.display import SECRET_PARAMETER
 from millrace.errors import MillraceError
 from millrace.names import check_dataset_name
 from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
@@ -140,6 +143,9 @@ class SourceEntry(OptionFields):
     """``replace``: the new version has only the rows of this load. ``append``: it also has the rows of the latest
     version. ``incremental``: like ``append``, without the files that are loaded already; the default for a URI with a
     date."""
+    on_change: Literal["refuse", "append", "ignore"] = "refuse"
+    """With ``incremental`` the reaction to a loaded file that changed: ``refuse`` the load, ``append`` the file
+    again, or ``ignore`` it."""
     schedule: Annotated[str, AfterValidator(check_cron)] | None = None
     """A cron string of five fields. Without ``schedule``, ``every`` and ``after`` the entry is loaded by hand."""
     timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
@@ -215,6 +221,18 @@ class SourceEntry(OptionFields):
     def interval(self) -> timedelta | None:
         """The time between two loads of an entry with ``every``."""
         return parse_interval(self.every) if self.every else None
+
+    def next_run(self, last: datetime | None, now: datetime) -> datetime | None:
+        """Return the time of the next run, in the entry's timezone, if its last one started at ``last``.
+
+        It is ``now`` for a run that is due, and None for an entry that no time starts. All times have a timezone.
+        """
+        if self.schedule:
+            return next_cron_time(self.schedule, self.timezone, now)
+        if self.interval is None:
+            return None
+        due = now if last is None else max(now, last + self.interval)
+        return due.astimezone(ZoneInfo(self.timezone))
 
     def schedule_in_words(self) -> str:
         """Return the schedule as words, such as ``at 02:05 (UTC)`` or ``by hand``."""

@@ -5,21 +5,29 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
+from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
-from millrace.load.plan import LoadOptions, LoadPlan, make_plan
+from millrace.load.options import LoadOptions
+from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.report import LoadReport, outcome, version_report
+from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
+from millrace.load.run_record import RunRecord, skipped_report
 from millrace.load.split import SplitResult, load_split, task_unit
 
 __all__ = [
     "LoadOptions",
     "LoadPlan",
     "LoadReport",
+    "RunRecord",
+    "SourceFacts",
     "SplitResult",
+    "StageTimes",
+    "confirm_version",
     "load_split",
     "loader_memory",
     "make_plan",
@@ -29,6 +37,7 @@ __all__ = [
     "publish",
     "report_facts",
     "report_table",
+    "skipped_report",
     "task_unit",
     "unfinished_run",
     "version_report",

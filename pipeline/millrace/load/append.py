@@ -114,7 +114,7 @@ def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePl
 def _loads_as(name: str, kind: pa.DataType, source: SourcePlan) -> bool:
     """Return whether the source can be planned with the type that its column has in the dataset."""
     given = dict(source.options.column_types)
-    if source.format not in ("csv", "jsonl") or source.uri == STANDARD_INPUT or name in given:
+    if source.format not in ("csv", "jsonl", "json") or source.uri == STANDARD_INPUT or name in given:
         return False
     types = (*source.options.column_types, (name, str(kind)))
     try:

@@ -46,7 +46,7 @@ class Listing:
         Of several lists only the last one is read, and only if it is not full.
         """
         lists, pages = catalogue.pages.lists(version)
-        if not lists or lists[-1].pages >= list_pages_max(len(catalogue.pages.schema(version))):
+        if not lists or lists[-1].entries >= list_pages_max(len(catalogue.pages.schema(version))):
             return cls(version.dataset, tuple(lists), tuple(pages))
         last = catalogue.pages.page_list(version.dataset, lists[-1])
         known_stats = {page: last.stats.slice(row, 1) for row, page in enumerate(last.refs)}

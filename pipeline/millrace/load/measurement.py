@@ -8,6 +8,7 @@ from millrace.load.columns import reported_columns
 from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.report import LoadReport
+from millrace.load.report_parts import SourceFacts
 from millrace.load.split import task_unit
 from millrace.progress import ProgressTask
 from millrace.settings import Settings
@@ -45,6 +46,7 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
         retries=0,
         splits=1,
         source=plan.source.uri,
+        source_facts=SourceFacts.of(plan.source.facts()),
         warnings=distinct(plan.source.warnings),
         columns=reported_columns(schema),
         columns_total=len(schema),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Protocol, TypeVar
 from uuid import NAMESPACE_OID, uuid5
 
 import pyarrow as pa
@@ -14,10 +15,12 @@ import pyarrow as pa
 from millrace.errors import ChunkMissingError, SourceError, StoreError
 from millrace.load.append import check_kept
 from millrace.load.checks import check_attempts
+from millrace.load.incremental_steps import IncrementalSteps
 from millrace.load.lists import Listing, page_totals, write_lists
+from millrace.load.loaded_files import FileListing
 from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
-from millrace.load.version_row import CatalogueSteps
+from millrace.load.version_row import format_settings
 from millrace.sources import merge_schemas
 from millrace.store import (
     AttemptRole,
@@ -52,7 +55,16 @@ def merge_siblings(
     return merge_heads(Merger(catalogue, catalogue_writer, version.dataset), version, siblings_max=siblings_max)
 
 
-class Merger(CatalogueSteps):
+class _HasAdder(Protocol):
+    @property
+    def added_by(self) -> str:
+        """The label of the version that added this."""
+
+
+Added = TypeVar("Added", bound=_HasAdder)
+
+
+class Merger(IncrementalSteps):
     """Steps of ``merge_heads`` on the catalogue of one dataset."""
 
     def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
@@ -86,15 +98,19 @@ class Merger(CatalogueSteps):
     def _version(self, siblings: Sequence[Version], graph: VersionGraph, row: LoadAttempt) -> Version:
         """Write schema and page list of the merge and return the version, whose row is not written yet."""
         catalogue, labels = self.catalogue, [sibling.label for sibling in siblings]
-        pages = union_of_pages(
-            [catalogue.pages.refs(sibling) for sibling in siblings], {v.label: v.run for v in graph.versions}
-        )
+        runs = {v.label: v.run for v in graph.versions}
+        pages = union_of_added([catalogue.pages.refs(sibling) for sibling in siblings], runs)
+        files = union_of_added([catalogue.pages.files(sibling) for sibling in siblings], runs)
         schema = self._schema(siblings, pages)
         listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in siblings], pages)
         schema_blob, pages_blob, replicas = write_lists(
             catalogue, self.catalogue_writer, self.dataset, row.version, schema, listing
         )
-        if replicas < 2:
+        file_lists = [catalogue.pages.file_lists(sibling) for sibling in siblings]
+        files_blob, file_replicas = FileListing.shared(catalogue, self.dataset, file_lists, files).write(
+            self.catalogue_writer, self.dataset, row.version
+        )
+        if min(replicas, file_replicas) < 2:
             self.catalogue_writer.record_under_replicated(self.dataset, row.attempt_id, MetadataBucket.PAGES, 0)
         number, _, hexpart = row.version.partition("-")
         largest_chunk_bytes = max(sibling.largest_chunk_bytes for sibling in siblings)
@@ -110,10 +126,15 @@ class Merger(CatalogueSteps):
             run=row.run,
             code=max(sibling.code for sibling in siblings),
             source={"merged": labels},
-            settings={**siblings[0].settings, "largest_chunk_bytes": largest_chunk_bytes},
+            settings={
+                **siblings[0].settings,
+                **format_settings(files_blob, [str(sibling.settings.get("parsing", "")) for sibling in siblings]),
+                "largest_chunk_bytes": largest_chunk_bytes,
+            },
             committed_at=max(sibling.committed_at for sibling in siblings),
             schema_blob=schema_blob,
             pages_blob=pages_blob,
+            files_blob=files_blob,
             **page_totals(pages),
         )
 
@@ -137,23 +158,23 @@ class Merger(CatalogueSteps):
         return schema
 
 
-def union_of_pages(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
-    """Return every page once, in the order of the versions that added them.
+def union_of_added(lists: Sequence[Sequence[Added]], runs: Mapping[str, str]) -> list[Added]:
+    """Return every page or file once, in the order of the versions that added them.
 
-    If several versions added pages of one run, only the pages of the first version are kept, because the others hold
-    the same rows again. A run is published under two numbers if its attempts reached different nodes. It is published
+    If several versions added those of one run, only those of the first version are kept, because the others hold the
+    same rows again. A run is published under two numbers if its attempts reached different nodes. It is published
     twice under one number if a stalled attempt continues while the next one publishes.
     """
     loads: dict[tuple[str, str], tuple[int, int]] = {}
     entries = []
-    for which, pages in enumerate(lists):
-        for position, page in enumerate(pages):
-            digits, _, hexpart = page.added_by.partition("-")
-            load, source = (hexpart, runs.get(page.added_by, page.added_by)), (int(digits), which)
+    for which, added in enumerate(lists):
+        for position, item in enumerate(added):
+            digits, _, hexpart = item.added_by.partition("-")
+            load, source = (hexpart, runs.get(item.added_by, item.added_by)), (int(digits), which)
             loads[load] = min(source, loads.get(load, source))
-            entries.append((load, source, position, page))
-    kept = [((source[0], load[0], position), page) for load, source, position, page in entries if loads[load] == source]
-    return [page for _, page in sorted(kept, key=lambda item: item[0])]
+            entries.append((load, source, position, item))
+    kept = [((source[0], load[0], position), item) for load, source, position, item in entries if loads[load] == source]
+    return [item for _, item in sorted(kept, key=lambda pair: pair[0])]
 
 
 def _shared(catalogue: Catalogue, listings: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:

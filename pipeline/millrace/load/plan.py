@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -13,40 +13,23 @@ import pyarrow as pa
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
+from millrace.load.file_selection import Selection, check_limits, parsing_digest, select_files
+from millrace.load.options import MODES, LoadOptions
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
-from millrace.sources import BadRowBudget, Contract, Source, SourceOptions, SourcePlan, open_split, plan_source
-from millrace.store import Catalogue, VersionGraph
+from millrace.sources import (
+    ArrowCopy,
+    Source,
+    SourcePlan,
+    open_split,
+    plan_source,
+    short_list,
+)
+from millrace.store import Catalogue, Version, VersionGraph
 
-MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """Options of a load that the user chooses: how to read the source (``source``) and how to make chunks.
-
-    * ``bad_rows``: the rows that may be set aside because they do not fit their format, their types or the contract.
-    * ``contract``: the reaction to columns and types that differ from the latest version. None for a load by hand.
-    * ``on_change``: the reaction of an incremental load to a loaded file whose content changed: ``refuse``, ``append``
-      or ``ignore``.
-    * ``skip_unchanged``: whether a source that is unchanged since the latest version makes no version.
-    * ``max_files``, ``max_bytes``: the largest number and total size of the source's files; None is no limit.
-    """
-
-    mode: str = "replace"
-    source: SourceOptions = field(default_factory=SourceOptions)
-    codec: str | None = None
-    codec_level: int | None = None
-    chunk_bytes: int | None = None
-    bad_rows: BadRowBudget = BadRowBudget(rows=0)
-    contract: Contract | None = None
-    on_change: str = "refuse"
-    skip_unchanged: bool = False
-    max_files: int | None = None
-    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +39,7 @@ class LoadPlan:
     ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
     true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
     deleted, one that was appended to it. ``unchanged`` is true if there is nothing to load; the number and the hex are
-    then those of the version that has the source's rows.
+    then those of the version that has the source's rows. ``parsing`` is the digest of the load's settings.
     """
 
     dataset: str
@@ -72,6 +55,12 @@ class LoadPlan:
     published: bool = False
     holder: str = ""
     unchanged: bool = False
+    parsing: str = ""
+
+    @property
+    def appends(self) -> bool:
+        """Return whether the version also has the rows of its parent."""
+        return self.mode != "replace"
 
     @property
     def label(self) -> str:
@@ -99,6 +88,7 @@ class LoadPlan:
             "published": self.published,
             "holder": self.holder,
             "unchanged": self.unchanged,
+            "parsing": self.parsing,
         }
 
     @classmethod
@@ -141,16 +131,22 @@ def make_plan(
         codec_level=settings.load.codec_level if options.codec_level is None else options.codec_level,
         chunk_bytes=settings.load.chunk_bytes if options.chunk_bytes is None else options.chunk_bytes,
     )
+    # One read of the versions, so that the files are selected by the list of the version that becomes the parent.
+    graph = VersionGraph(catalogue.all_versions(dataset))
+    latest = graph.latest
+    parsing = parsing_digest(options, chunks)
+    selection = select_files(catalogue, latest, given, options, parsing)
+    if selection.unchanged and latest is not None:
+        return _unchanged(catalogue, graph, latest, selection, given, options.mode, run, chunks)
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    source = plan_source(given, options.source, max_splits=1 if one_stream else None)
+    source = plan_source(given, selection.options, max_splits=1 if one_stream else None, listing=selection.listing)
+    check_limits(source.uri, source.files, options)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))
     layout = TileLayout.for_schema(source.schema)
     fingerprint = _fingerprint(source, chunks, layout, options.mode)
     identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    graph = VersionGraph(catalogue.all_versions(dataset))
-    latest = graph.latest
     published, holder = graph.published(identity, run) or (None, None)
     if published is not None:
         check_same_content(source, published)
@@ -159,7 +155,7 @@ def make_plan(
         parent = None if latest is None else latest.label
         # If another load has published the begun number meanwhile, a version with it would not be the latest.
         number = max(_begun(catalogue, dataset, run, fingerprint), graph.next_number)
-        if options.mode == "append" and latest is not None:
+        if options.mode != "replace" and latest is not None:
             # The plan's identity is that of the source alone, because its next attempt may append to another version.
             source = as_stored(catalogue, dataset, latest.label, source)
             check_append(catalogue, dataset, latest.label, source)
@@ -176,6 +172,53 @@ def make_plan(
         layout=layout,
         published=published is not None,
         holder="" if holder is None else holder.label,
+        parsing=parsing,
+    )
+
+
+def _unchanged(
+    catalogue: Catalogue,
+    graph: VersionGraph,
+    latest: Version,
+    selection: Selection,
+    given: Source,
+    mode: str,
+    run: str,
+    chunks: ChunkSettings,
+) -> LoadPlan:
+    """Return the plan of a load without anything to load. No file was opened for it, unless its facts had changed.
+
+    If the same run has published a version before, the plan is that of this version.
+    """
+    own = next((version for version in graph.visible if version.run == run), None)
+    published, holder = (own and graph.published(own.hex, run)) or (None, None)
+    version = published or latest
+    files = () if selection.listing is None else selection.listing.files
+    source = SourcePlan(
+        uri="" if isinstance(given, ArrowCopy) else short_list(given),
+        format=str(version.source.get("format", "")),
+        kind="bytes" if latest.kind == "bytes" else "table",
+        schema=catalogue.pages.schema(catalogue.with_content(latest)),
+        files=(),
+        splits=(),
+        total_bytes=sum(file.size_bytes for file in files),
+        total_rows=None,
+        options=selection.options,
+    )
+    return LoadPlan(
+        dataset=latest.dataset,
+        mode=mode,
+        run=run,
+        number=version.number,
+        hex=version.hex,
+        parent=version.parent,
+        fingerprint="",
+        source=source,
+        chunks=chunks,
+        layout=latest.layout,
+        published=published is not None,
+        holder=latest.label if holder is None else holder.label,
+        unchanged=published is None,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from millrace.errors import StoreTimeoutError
+from millrace.load.incremental_protocol import Candidate, heads_to_merge
 from millrace.load.plan import LoadPlan
 from millrace.store import Base, Version, VersionGraph
 
@@ -37,7 +38,10 @@ class PublishSteps(VersionSteps, Protocol):
     """Reads and writes of a load that publishes its version."""
 
     def check_append(self, parent: str) -> None:
-        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
+        """Raise ``SourceTypeError`` unless the rows can be appended to this version.
+
+        Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
+        """
 
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row, with the rows of the plan's parent if the load appends."""
@@ -45,6 +49,9 @@ class PublishSteps(VersionSteps, Protocol):
 
 class MergeSteps(VersionSteps, Protocol):
     """Reads and writes of a process that merges appends."""
+
+    def candidates(self, versions: Sequence[Version], graph: VersionGraph) -> list[Candidate]:
+        """Read the stages and the files of these versions."""
 
     def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
         """Write the row of their merge and return it, or the version of its name if that exists, perhaps deleted.
@@ -83,10 +90,10 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
 def _rebase(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph) -> LoadPlan:
     """Return the plan with the base that ``VersionGraph.base`` gives it.
 
-    Raises ``SourceTypeError`` if its rows cannot be appended to the new parent.
+    Raises as ``PublishSteps.check_append`` does if its rows cannot be appended to the new parent.
     """
     base = graph.base(plan.mode, Base(plan.parent, plan.number))
-    if plan.mode == "append" and base.parent is not None and base.parent != plan.parent:
+    if plan.appends and base.parent is not None and base.parent != plan.parent:
         steps.check_append(base.parent)
     return replace(plan, parent=base.parent, number=base.number)
 
@@ -95,8 +102,9 @@ def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, round
     """Return the version that holds all appends to the line of ``version``, merging the heads of the line if necessary.
 
     Returns ``version`` itself if its line was replaced. A merge during which a ``replace`` was published is withdrawn,
-    so that replaced rows do not become the latest again. A merge that a user deleted is not made again. Raises
-    ``StoreTimeoutError`` if new appends arrive through all ``rounds``.
+    so that replaced rows do not become the latest again. A merge that a user deleted is not made again. Incremental
+    versions that have loaded the same file are not merged (``incremental_protocol``). Raises ``StoreTimeoutError`` if
+    new appends arrive through all ``rounds``.
     """
     siblings: list[Version] = []
     for _ in range(rounds):
@@ -109,7 +117,14 @@ def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, round
             return version
         if len(heads) == 1:
             return heads[0]
-        siblings = heads[:siblings_max]
+        siblings, withdrawn = _to_merge(steps, heads[:siblings_max], graph)
+        for loser in withdrawn:
+            steps.withdraw(loser)
+        if withdrawn:
+            siblings = []
+            continue
+        if len(siblings) < 2:
+            return version
         merged = steps.merge(siblings, graph)
         if merged is None:
             siblings = []
@@ -122,3 +137,10 @@ def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, round
         hint="nothing is lost: the next append merges them",
         dataset=version.dataset,
     )
+
+
+def _to_merge(steps: MergeSteps, heads: list[Version], graph: VersionGraph) -> tuple[list[Version], list[Version]]:
+    """Return the heads that are merged, and those that are withdrawn because they have loaded the same files."""
+    if all(head.mode != "incremental" for head in heads):
+        return heads, []
+    return heads_to_merge(steps.candidates(heads, graph))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
+from millrace.load.incremental_steps import confirm_version
+from millrace.load.loaded_files import added_files
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
 from millrace.load.report import LoadReport, version_report
+from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.split import SplitResult
-from millrace.load.version_row import VersionRowWriter, attempts_of
+from millrace.load.version_row import VersionRowWriter, attempts_of, content_facts
 from millrace.sources import SourceWarning, distinct
 from millrace.store import (
     Catalogue,
@@ -41,13 +45,35 @@ def publish(
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
-    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is
-    not visible. There is one exception: the data was replaced while the version's row was written.
+    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. Raises ``LoadSupersededError`` if an
+    incremental load and a concurrent one have loaded the same file, and the other one stays. After such an error the
+    version is not visible. There is one exception: the data was replaced while the version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
     because the version is published.
     """
+    times = StageTimes(_load_seconds(results))
+    with times.stage("publish"):
+        report = _publish(catalogue, catalogue_writer, writes, plan, results)
+    return replace(report, stages=times.seconds)
+
+
+def _load_seconds(results: Sequence[SplitResult]) -> dict[str, float]:
+    """Return the seconds of the stage ``load``, from the start of its first split to the end of its last one."""
+    spans = [result.span_s for result in results]
+    return (
+        {"load": round(max(0.0, max(end for _, end in spans) - min(start for start, _ in spans)), 3)} if spans else {}
+    )
+
+
+def _publish(
+    catalogue: Catalogue,
+    catalogue_writer: CatalogueWriter,
+    writes: ReplicatedWriter,
+    plan: LoadPlan,
+    results: Sequence[SplitResult],
+) -> LoadReport:
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
     graph = VersionGraph(catalogue.all_versions(plan.dataset))
@@ -55,12 +81,14 @@ def publish(
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan.source, ordered, own)
+        files = added_files(plan, ordered)
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
     warnings = plan.source.warnings
-    if plan.mode == "append":
+    confirm_version(catalogue, catalogue_writer, version, plan.hex)
+    if plan.appends:
         version, not_merged = _merged(catalogue, catalogue_writer, version)
         warnings = (*not_merged, *warnings)
     # ``replica_loss_times`` lacks a node that was down before the load began. ``stats.degraded`` counts the writes that
@@ -83,8 +111,16 @@ def publish(
         retries=sum(result.retries for result in ordered) + writes.stats.retries,
         splits=len(ordered),
         source=plan.source.uri,
+        source_facts=_source_facts(plan, ordered, graph),
         warnings=distinct(warnings),
     )
+
+
+def _source_facts(plan: LoadPlan, results: Sequence[SplitResult], graph: VersionGraph) -> SourceFacts:
+    """Return the facts of the plan's source, and those that differ from its parent's if the parent is in ``graph``."""
+    parent = next((version for version in graph.versions if version.label == plan.parent), None)
+    facts = {**plan.source.facts(), **content_facts(plan.source, results)}
+    return SourceFacts.of(facts, None if parent is None else parent.source)
 
 
 def _merged(

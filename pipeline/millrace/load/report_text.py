@@ -12,9 +12,13 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
 
     ``repeated`` means that this load was published before and wrote nothing.
     """
-    added = f" ({report.total_rows:,} in all)" if report.mode == "append" else ""
-    facts = [
+    if report.error is not None:
+        return _failed_facts(report)
+    added = f" ({report.total_rows:,} in all)" if report.mode in ("append", "incremental") or report.skipped else ""
+    facts = [("state", report.state_in_words)] if report.skipped else []
+    facts += [
         ("rows", f"{report.rows:,}{added}"),
+        *_set_aside(report),
         ("columns", columns_line(report.columns, report.columns_total)),
         ("raw bytes", human_bytes(report.raw_bytes)),
         ("stored bytes", f"{human_bytes(report.stored_bytes)}, {report.ratio:.2f} times smaller"),
@@ -24,9 +28,9 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         suffix = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
         facts.append(("replicas", f"{report.replicas} each{suffix}"))
     facts += [
-        ("seconds", human_seconds(report.seconds)),
+        ("seconds", _seconds(report)),
         ("rows/s", f"{report.rows_per_s:,.0f}"),
-        ("source", report.source),
+        ("source", _source(report)),
         ("run", report.run),
     ]
     if report.missing:
@@ -40,8 +44,41 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
     return facts
 
 
+def _failed_facts(report: LoadReport) -> list[tuple[str, str]]:
+    facts = [
+        ("state", report.state_in_words),
+        ("started", report.started),
+        ("seconds", _seconds(report)),
+        ("source", _source(report)),
+        ("run", report.run),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _set_aside(report: LoadReport) -> list[tuple[str, str]]:
+    """Return the numbers that are not 0, the version that holds what was set aside, and the changes of the schema."""
+    facts = [(name, f"{value:,}") for name, value in report.set_aside if value]
+    if report.rejects:
+        facts.append(("rejects", report.rejects))
+    return facts + [("schema change", change) for change in report.schema_changes]
+
+
+def _seconds(report: LoadReport) -> str:
+    stages = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in report.stages.items())
+    return f"{human_seconds(report.seconds)}{f' ({stages})' if stages else ''}"
+
+
+def _source(report: LoadReport) -> str:
+    """Return the address, with format, number and size of the files if they are known."""
+    facts = report.source_facts
+    if not facts.format:
+        return report.source
+    files = f"{facts.files:,} file{'s' if facts.files != 1 else ''}"
+    return f"{report.source} ({facts.format}, {files}, {human_bytes(facts.bytes)})"
+
+
 def report_table(report: LoadReport, *, repeated: bool = False) -> list[str]:
     """Return the lines of a table of names and values under a title, for a log."""
     facts = report_facts(report, repeated=repeated)
     width = max(len(name) for name, _ in facts)
-    return [f"{report.dataset}@{report.version}", *(f"  {name:<{width}}  {value}" for name, value in facts)]
+    return [report.reference, *(f"  {name:<{width}}  {value}" for name, value in facts)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import SourceChecksum, open_source, open_split
+from millrace.sources import SourceChecksum, open_source, open_split, pack_checksums, unpack_checksums
 from millrace.store import (
     AttemptRole,
     CassandraSession,
@@ -58,8 +59,10 @@ class SplitResult:
     retries: int
     schema: bytes
     """The physical schema at the end of the split, as serialized Arrow. It may be wider than the plan's."""
-    content: SourceChecksum | None = None
-    """Checksum and size of the source bytes that were read."""
+    contents: tuple[SourceChecksum, ...] | None = None
+    """Checksum and size of the source bytes that were read of each file; None if they are not known."""
+    span_s: tuple[float, float] = (0.0, 0.0)
+    """Start and end of the work, in seconds since 1970."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON for a task's result."""
@@ -75,7 +78,8 @@ class SplitResult:
             "under_replicated": self.under_replicated,
             "retries": self.retries,
             "schema": base64.b64encode(self.schema).decode(),
-            "content": self.content and self.content.to_json(),
+            "contents": None if self.contents is None else pack_checksums(self.contents),
+            "span_s": list(self.span_s),
         }
 
     @classmethod
@@ -89,7 +93,8 @@ class SplitResult:
                     (UUID(hex=attempt_id), first, last) for attempt_id, first, last in value["inherited"]
                 ),
                 "schema": base64.b64decode(value["schema"]),
-                "content": SourceChecksum(*value["content"]) if value.get("content") else None,
+                "contents": unpack_checksums(value["contents"]) if value.get("contents") else None,
+                "span_s": tuple(value["span_s"]),
             }
         )
 
@@ -117,6 +122,7 @@ def load_split(
     most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks. Raises
     ``SourceError``, ``ChunkError`` or ``StoreError``; the data written until then is an orphan without a version.
     """
+    start_s = time.time()
     row = LoadAttempt(
         dataset=plan.dataset,
         attempt_id=uuid4(),
@@ -170,7 +176,8 @@ def load_split(
         under_replicated=under_replicated,
         retries=report.retries,
         schema=reader.schema.serialize().to_pybytes(),
-        content=reader.content,
+        contents=reader.contents,
+        span_s=(start_s, time.time()),
     )
 
 

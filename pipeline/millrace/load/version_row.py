@@ -16,7 +16,9 @@ from millrace.errors import ChunkMissingError
 from millrace.load.append import check_append, check_kept, selector_of
 from millrace.load.checks import check_attempts, promised_pages
 from millrace.load.exact import check_exact
+from millrace.load.incremental_protocol import superseded
 from millrace.load.lists import Listing, page_totals, write_lists
+from millrace.load.loaded_files import FileListing
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
@@ -26,6 +28,7 @@ from millrace.store import (
     Catalogue,
     CatalogueWriter,
     LoadAttempt,
+    LoadedFile,
     MetadataBucket,
     PageRef,
     Version,
@@ -62,13 +65,20 @@ class CatalogueSteps:
 class VersionRowWriter(CatalogueSteps):
     """Steps of ``publish_with_retry`` on the catalogue: one load, with the results and the pages of all its splits."""
 
-    source: SourcePlan
+    plan: LoadPlan
     results: Sequence[SplitResult]
     pages: Sequence[PageRef]
+    files: Sequence[LoadedFile]
+    """The files that the load adds to the list of loaded files."""
 
     def check_append(self, parent: str) -> None:
-        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
-        check_append(self.catalogue, self.dataset, parent, self.source)
+        """Raise ``SourceTypeError`` unless the rows can be appended to this version.
+
+        Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
+        """
+        if self.plan.mode == "incremental":
+            raise superseded(self.dataset, self.plan.label, f"{self.dataset}@{parent}")
+        check_append(self.catalogue, self.dataset, parent, self.plan.source)
 
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row.
@@ -77,7 +87,7 @@ class VersionRowWriter(CatalogueSteps):
         """
         catalogue, written = self.catalogue, attempts_of(self.results)
         parent = None if plan.parent is None else catalogue.resolve(plan.dataset, selector_of(plan.parent))
-        base = parent if plan.mode == "append" else None
+        base = parent if plan.appends else None
         bases = [] if base is None else [base]
         schema = self._schema(plan, base)
         check_attempts(catalogue, plan, written, bases)
@@ -90,8 +100,9 @@ class VersionRowWriter(CatalogueSteps):
         except ChunkMissingError:
             self.withdraw(version)
             raise
-        row = _publisher_row(plan, version.attempt_id, version.committed_at)
-        self.catalogue_writer.heartbeat(row, buckets=0, finished=True)
+        if plan.mode != "incremental":  # an incremental version is finished when it is confirmed
+            row = _publisher_row(plan, version.attempt_id, version.committed_at)
+            self.catalogue_writer.heartbeat(row, buckets=0, finished=True)
         return Published(plan, version, replicas)
 
     def _schema(self, plan: LoadPlan, base: Version | None) -> pa.Schema:
@@ -122,8 +133,14 @@ class VersionRowWriter(CatalogueSteps):
         schema_blob, pages_blob, replicas = write_lists(
             self.catalogue, self.catalogue_writer, plan.dataset, plan.label, schema, listing
         )
-        if replicas < 2:
+        files_blob, file_replicas = (
+            FileListing.of(self.catalogue, base)
+            .followed_by(file._replace(added_by=plan.label) for file in self.files)
+            .write(self.catalogue_writer, plan.dataset, plan.label)
+        )
+        if min(replicas, file_replicas) < 2:
             self.catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
+        parsing = [plan.parsing] if base is None else [plan.parsing, str(base.settings.get("parsing", ""))]
         return Version(
             dataset=plan.dataset,
             number=plan.number,
@@ -135,7 +152,7 @@ class VersionRowWriter(CatalogueSteps):
             attempts=len({page.attempt_id for page in added}) + (base.attempts if base is not None else 0),
             run=plan.run,
             code=millrace.__version__,
-            source=bounded_facts({**plan.source.facts(), **_content_facts(plan, self.results)}),
+            source=bounded_facts({**plan.source.facts(), **content_facts(plan.source, self.results)}),
             settings={
                 "root": root_of(plan, parent),
                 "chunks": plan.chunks.to_json(),
@@ -143,10 +160,12 @@ class VersionRowWriter(CatalogueSteps):
                 "fingerprint": plan.fingerprint,
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "source_options": bounded_facts(plan.source.options.to_json()),
+                **format_settings(files_blob, parsing),
             },
             committed_at=_commit_time(parent),
             schema_blob=schema_blob,
             pages_blob=pages_blob,
+            files_blob=files_blob,
             **totals,
         )
 
@@ -162,6 +181,12 @@ class VersionRowWriter(CatalogueSteps):
         totals = {name: value + getattr(base, name) for name, value in totals.items()}
         largest = max(largest, base.largest_chunk_bytes)
         return totals, largest, Listing.of(catalogue, base).followed_by(added)
+
+
+def format_settings(files_blob: bytes | None, parsing: Sequence[str]) -> dict[str, Any]:
+    """Return the format number, and the digest of the parsing settings if it is equal in these loads of the line."""
+    number = {} if files_blob is None else {"format": 2}
+    return {**number, "parsing": parsing[0] if len(set(parsing)) == 1 else ""}
 
 
 def root_of(plan: LoadPlan, parent: Version | None) -> str:
@@ -184,13 +209,13 @@ def _commit_time(parent: Version | None) -> datetime:
     return now if parent is None else max(now, parent.committed_at)
 
 
-def _content_facts(plan: LoadPlan, results: Sequence[SplitResult]) -> dict[str, str]:
+def content_facts(source: SourcePlan, results: Sequence[SplitResult]) -> dict[str, str]:
     """Return the CRC-32 of the source's bytes, file after file; nothing unless every split has its own."""
     checksum = SourceChecksum()
     for result in results:
-        if result.content is None:
+        if result.contents is None:
             return {}
-        checksum = checksum.followed_by(result.content)
-    size_bytes = sum(file.size_bytes for file in plan.source.files)
-    covers_source = plan.source.uri == STANDARD_INPUT or checksum.size_bytes == size_bytes
+        checksum = checksum.followed_by(SourceChecksum.of(result.contents))
+    size_bytes = sum(file.size_bytes for file in source.files)
+    covers_source = source.uri == STANDARD_INPUT or checksum.size_bytes == size_bytes
     return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

@@ -23,6 +23,8 @@ _BY_DAG: Final = {
 }
 _BY_KIND: Final = {"repair": "repair", "maintain": "maintenance", "plan": "load", "publish": "load"}
 _STEPS: Final = {"plan": "planning", "verify": "verifying", "publish": "publishing", "warm": "warming the cache"}
+_APPENDS = ("append", "incremental")
+"""Modes of loads whose versions also have the rows of their parents."""
 _OUTCOME_IN_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify"})
 """Kinds of work whose steps report their outcome in their last message."""
 
@@ -111,9 +113,9 @@ def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | Non
 def _loaded(result: dict[str, Any]) -> str:
     if result.get("kind") == "bytes":
         size = amount(result.get("raw_bytes", 0), "bytes")
-        return f"{size} added" if result.get("mode") == "append" else f"{size} loaded"
+        return f"{size} added" if result.get("mode") in _APPENDS else f"{size} loaded"
     rows, total_rows = result["rows"], result.get("total_rows", result["rows"])
-    if result.get("mode") == "append" or total_rows != rows:
+    if result.get("mode") in _APPENDS or total_rows != rows:
         return f"{amount(rows)} rows added, {amount(total_rows)} in the version"
     return f"{amount(rows)} rows loaded"
 

@@ -24,6 +24,8 @@ These rules apply to every source:
   spellings of null are nulls in all its rows, because the spellings in the earlier rows are no longer known.
 * ``columns`` and ``rename`` apply to every table. Columns that are left out are not checked. Given types refer to
   columns by their names in the source.
+* A JSON document (only with the format ``json``) has an array of objects, at the keys ``records``. A file has one
+  document, which is read whole: at most ``max_unit_bytes``. Its objects are read as JSON lines.
 * JSON lines have one object in each line. A column with the given type ``string`` takes any value as its JSON text.
 * A file that changed since it was planned, or changes while it is read, is refused.
 

@@ -4,12 +4,15 @@ from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
 from millrace.sources.io.allowed import allowed_source
+from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.local_files import walk
-from millrace.sources.io.source_checksum import SourceChecksum, read_content
+from millrace.sources.io.path_lists import list_each, short_list
+from millrace.sources.io.source_checksum import SourceChecksum, pack_checksums, read_content, unpack_checksums
 from millrace.sources.io.stdin import STANDARD_INPUT
-from millrace.sources.model import SourceFile, SourcePlan, Split
+from millrace.sources.model import FileFacts, SourceFile, SourcePlan, Split
 from millrace.sources.options import SourceOptions
 from millrace.sources.planning.plan import Source, plan_source
+from millrace.sources.planning.python_data import ArrowCopy
 from millrace.sources.planning.source_arguments import Paths, SourceLike, as_paths, as_source
 from millrace.sources.read import SplitReader, open_source, open_split
 from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
@@ -18,7 +21,10 @@ from millrace.sources.warnings import SourceWarning, distinct
 
 __all__ = [
     "Address",
+    "ArrowCopy",
     "BYTES_SCHEMA",
+    "FileFacts",
+    "ListedFiles",
     "Paths",
     "STANDARD_INPUT",
     "Source",
@@ -37,15 +43,19 @@ __all__ = [
     "as_paths",
     "as_source",
     "distinct",
+    "list_each",
     "local_path",
     "merge_schemas",
     "open_source",
     "open_split",
+    "pack_checksums",
     "parse_column_type",
     "parse_type",
     "plan_source",
     "read_content",
     "restore_bytes",
     "rounded",
+    "short_list",
+    "unpack_checksums",
     "walk",
 ]

@@ -12,6 +12,7 @@ from millrace.sources.bytes.format import BYTES
 from millrace.sources.csv.format import CSV
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
+from millrace.sources.json.format import JSON
 from millrace.sources.jsonl.format import JSONL
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.options import FORMAT_NAMES
@@ -19,7 +20,7 @@ from millrace.sources.parquet.format import PARQUET
 from millrace.sources.source_format import Format
 from millrace.sources.table_columns import renamed
 
-FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, CSV, BYTES)}
+FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, JSON, CSV, BYTES)}
 """All formats by name, in the order in which they are detected."""
 FORMAT_NAMES.update(FORMATS)
 

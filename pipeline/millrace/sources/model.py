@@ -97,7 +97,7 @@ class SourcePlan:
     are in byte order of their relative paths, those of a list of paths in the order of that list. ``schema`` has the
     final names and order of the columns. Its types are those found when planning; columns of nulls and of integers
     may be widened while reading. ``single_file``: the source is one file by its own name or standard input, and not
-    a folder, pattern or list.
+    a folder, pattern or list. ``is_copy``: the file is a temporary copy of Arrow data.
     """
 
     uri: str
@@ -111,6 +111,7 @@ class SourcePlan:
     options: SourceOptions
     warnings: tuple[SourceWarning, ...] = ()
     single_file: bool = False
+    is_copy: bool = False
 
     @property
     def source_schema(self) -> pa.Schema:
@@ -137,6 +138,7 @@ class SourcePlan:
             "options": self.options.to_json(),
             "warnings": [asdict(warning) for warning in self.warnings],
             "single_file": self.single_file,
+            "is_copy": self.is_copy,
         }
 
     @classmethod
@@ -158,6 +160,7 @@ class SourcePlan:
                 options=SourceOptions.from_json(fields["options"]),
                 warnings=tuple(SourceWarning(**warning) for warning in fields["warnings"]),
                 single_file=fields["single_file"],
+                is_copy=fields["is_copy"],
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
             raise UsageError(f"this is not the plan of a source: {error!r}") from error

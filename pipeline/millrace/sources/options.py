@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -11,7 +12,7 @@ from typing import Any, Final
 from millrace.errors import InvalidSettingError, UsageError
 from millrace.names import first_duplicate, nearest
 
-FORMAT_NAMES: Final[dict[str, object]] = dict.fromkeys(("parquet", "arrow", "jsonl", "csv", "bytes"))
+FORMAT_NAMES: Final[dict[str, object]] = dict.fromkeys(("parquet", "arrow", "jsonl", "json", "csv", "bytes"))
 """The names of the formats in the order of their detection; ``formats`` adds the formats, which depend on the options.
 
 This module is imported without pyarrow, so that declared sources are checked quickly.
@@ -25,10 +26,12 @@ AUTO: Final = "auto"
 _TYPES: Final = (
     ("format", (str, NoneType), "a text"),
     ("schema_file", (str, NoneType), "the name of a file"),
+    ("records", (str, NoneType), "the keys of an array, as in data.items"),
     ("delimiter", (str, NoneType), "one character"),
     ("encoding", (str, NoneType), "a text"),
     ("header", bool, "True or False"),
 )
+_DOTS: Final = re.compile(r"(?<!\\)\.")
 _DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
 
 
@@ -39,18 +42,20 @@ class SourceOptions:
     * ``format``: one of ``FORMAT_NAMES``. None means detection by the file's name, then by its content.
     * ``null_values``: CSV only. They replace pyarrow's default spellings of null and apply to every column, including
       text.
-    * ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
+    * ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV, JSON lines and JSON only.
     * ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
     * ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only. The spelling of numbers, dates, times and
       booleans (``date_formats``).
     * ``skip_rows``: CSV only. The number of lines before the header of each file.
+    * ``records``: JSON documents only. The keys of the array in the document, as in ``data.items``; in a key ``\\.`` is
+      a dot. None means that the document is the array.
     * ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
       format. ``columns`` and ``column_types`` use the source's own column names.
     * ``delimiter``, ``encoding``: None where not given. A plan has the effective ones (``,``, or a tab for ``.tsv``;
       ``utf-8``). ``delimiter`` may be ``auto``. If neither its name nor ``format`` determines the format of a text
       file, it is read as a CSV if ``delimiter`` or ``encoding`` is given or ``header`` is False.
-    * ``infer_bytes``: the number of bytes of a CSV or JSON lines source that are parsed to infer its types.
-    * ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once, in bytes.
+    * ``infer_bytes``: the number of bytes of a CSV or JSON source that are parsed to infer its types.
+    * ``max_unit_bytes``: the largest record, line, JSON document, row group or record batch read at once, in bytes.
     * ``split_bytes``, ``max_splits``: the size in bytes and the number of parts that can be read alone.
     * ``piece_bytes``: the largest number of bytes of a file in one row of a bytes source.
     """
@@ -67,6 +72,7 @@ class SourceOptions:
     true_value: tuple[str, ...] = ()
     false_value: tuple[str, ...] = ()
     skip_rows: int = 0
+    records: str | None = None
     columns: tuple[str, ...] | None = None
     rename: tuple[tuple[str, str], ...] = ()
     infer_bytes: int = 64_000_000
@@ -150,6 +156,10 @@ def _check_table_options(options: SourceOptions) -> None:
         from millrace.sources.date_formats import DateFormats
 
         DateFormats(options.date_format)
+    if not all(record_keys(options.records)):
+        raise InvalidSettingError(
+            f"records is {options.records!r}", hint="give keys with one dot between two of them, as in data.items"
+        )
     columns = options.columns
     if columns is not None and (not columns or len(set(columns)) < len(columns)):
         raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
@@ -162,6 +172,13 @@ def _check_table_options(options: SourceOptions) -> None:
             f"the decimal point is {options.decimal!r}", hint="give one ASCII punctuation character, as in --decimal ,"
         )
     _check_truth(options)
+
+
+def record_keys(records: str | None) -> tuple[str, ...]:
+    """Return the keys of the option ``records``, from the outer object to the array."""
+    if records is None:
+        return ()
+    return tuple(key.replace("\\.", ".") for key in _DOTS.split(records))
 
 
 def _set(options: SourceOptions, name: str, value: Any) -> None:

@@ -26,8 +26,9 @@ class SplitReader:
 
     Every batch has the columns of ``plan.schema``, in its order. Its types are those it was parsed with; columns of
     nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
-    of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``content`` is
-    the checksum of all bytes read; it is None before the end and for a preview (``preview``). Raises the matching
+    of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``contents`` has
+    the checksum of the bytes of each file of the split, and ``content`` that of all of them. Both are None before the
+    end, for a preview (``preview``), and where standard input was not read front to back. Raises the matching
     ``SourceError``.
     """
 
@@ -35,8 +36,13 @@ class SplitReader:
         self.split = split
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
-        self.content: SourceChecksum | None = None
+        self.contents: tuple[SourceChecksum, ...] | None = None
         self._batches = self._read(plan, preview)
+
+    @property
+    def content(self) -> SourceChecksum | None:
+        """Return the checksum of all bytes read, or None."""
+        return None if self.contents is None else SourceChecksum.of(self.contents)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self
@@ -69,7 +75,7 @@ class SplitReader:
             yield from in_pieces(batch)
         self.bytes_read = max(self.bytes_read, self.split.bytes)
         if not preview:
-            self.content = read.of_parts(parts)
+            self.contents = read.of_parts(parts)
 
 
 def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

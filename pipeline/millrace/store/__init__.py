@@ -4,11 +4,13 @@ from millrace.compat.cassandra import NODE_LOCAL
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.file_list import LIST_FILES, LoadedFile, encode_files, files_in_pages
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, encode_pages_blob, list_pages_max
 from millrace.store.catalogue.recoverable import recoverable_versions, unrecoverable_reason
+from millrace.store.catalogue.run_reports import REPORT_BYTES_MAX, DatasetRun, RunReports
 from millrace.store.catalogue.tags import remove_tag, set_tag
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
 from millrace.store.catalogue.version_graph import Base, VersionGraph
@@ -40,19 +42,24 @@ __all__ = [
     "ChunkRef",
     "ChunkWriter",
     "DELETED",
+    "DatasetRun",
     "GRACE",
     "INLINE_PAGES",
+    "LIST_FILES",
     "Lease",
     "ListRef",
     "LoadAttempt",
+    "LoadedFile",
     "MetadataBucket",
     "MissingReplica",
     "NODE_LOCAL",
     "PageRef",
+    "REPORT_BYTES_MAX",
     "RepairReport",
     "ReplicaCheck",
     "ReplicaRepair",
     "ReplicatedWriter",
+    "RunReports",
     "SweepReport",
     "TABLES",
     "TWO",
@@ -67,8 +74,10 @@ __all__ = [
     "bounded_facts",
     "check_schema",
     "create_schema",
+    "encode_files",
     "encode_list",
     "encode_pages_blob",
+    "files_in_pages",
     "journal_number",
     "layout_setting",
     "list_pages_max",

@@ -26,9 +26,9 @@ def test_every_field_has_a_title_a_description_and_a_default_that_it_accepts() -
 
 def test_the_main_fields_come_first_and_have_no_section() -> None:
     sections = [field.schema.get("section") for field in load_form().values()]
-    assert list(load_form())[:5] == ["dataset", "source", "mode", "null_values", "warm"]
-    assert sections[:5] == [None] * 5
-    assert None not in sections[5:]
+    assert list(load_form())[:6] == ["dataset", "source", "mode", "on_change", "null_values", "warm"]
+    assert sections[:6] == [None] * 6
+    assert None not in sections[6:]
 
 
 def test_the_form_names_the_allowed_source_folders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,8 @@ def test_the_form_is_built_despite_an_invalid_setting(monkeypatch: pytest.Monkey
     [
         ("dataset", ["a", "flights_2013", "Not A Name", "a" * 49], ["", None]),
         ("source", ["a.csv"], ["", None]),
-        ("mode", ["replace", "append"], ["merge", ""]),
+        ("mode", ["replace", "append", "incremental"], ["merge", ""]),
+        ("on_change", ["refuse", "append", "ignore"], ["replace", ""]),
         ("null_values", [None, [], ["NA", ""]], ["NA", [1]]),
         ("warm", [True, False], ["yes", 1]),
         ("format", ["auto", "csv", "parquet", "jsonl", "arrow", "bytes"], ["xlsx", None]),

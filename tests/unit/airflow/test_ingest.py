@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +17,20 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
-from millrace.load import LoadOptions, LoadPlan, loader_memory
+from millrace.errors import StoreTimeoutError, UsageError
+from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, loader_memory
 from millrace.progress import ProgressTask, null_task
+from millrace.sources import SourceOptions
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
+
+
+def request(source: str, options: LoadOptions | None = None) -> ingest.Request:
+    """Return a request to load a source as the dataset t."""
+    return SimpleNamespace(
+        dataset="t", mode="replace", warm=False, load=lambda _settings: (source, options or LoadOptions())
+    )
 
 
 @pytest.mark.parametrize("length", [1, 249, 250])
@@ -65,15 +74,14 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
 
     context = {
         "ti": SimpleNamespace(xcom_push=lambda **_value: None, try_number=1),
-        "dag_run": SimpleNamespace(dag_id="ingest_dataset", run_id="r"),
+        "dag_run": SimpleNamespace(dag_id="ingest_dataset", run_id="r", start_date=None),
     }
     monkeypatch.setattr(ingest, "step", step)
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
+    monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
     monkeypatch.setattr(store, "plan", planned)
     monkeypatch.setattr(store, "load_split", loaded)
-    ingest.plan(
-        SimpleNamespace(dataset="t", mode="replace", warm=False, load=lambda _settings: ("a.csv", LoadOptions()))
-    )
+    ingest.plan(request("a.csv"))
     ingest.load(plan.to_json(), 0)
     assert backends == [expected, expected]
 
@@ -94,7 +102,11 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
         yield store, null_task()
 
-    context = {"dag_run": SimpleNamespace(start_date=None), "outlet_events": None}
+    context = {
+        "ti": SimpleNamespace(xcom_pull=lambda **_asked: None),
+        "dag_run": SimpleNamespace(dag_id="ingest_dataset", run_id="r", start_date=None),
+        "outlet_events": None,
+    }
     monkeypatch.setattr(ingest, "step", step)
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
@@ -111,37 +123,140 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     assert report["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]
 
 
-def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
-    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+class Run:
+    """A run of Airflow whose tasks are called in this process; XComs are kept in ``pushed``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Store, source: str) -> None:
+        self.pushed: dict[tuple[str, str], Any] = {}
+        self.task = ""
+
+        @contextmanager
+        def step(kind: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
+            self.task = kind
+            yield store, null_task()
+
+        started = datetime.now(UTC) - timedelta(seconds=60)
+        context = {
+            "ti": SimpleNamespace(xcom_push=self._push, xcom_pull=self._pull, try_number=1),
+            "dag_run": SimpleNamespace(dag_id="ingest_dataset", run_id="r", start_date=started),
+            "outlet_events": None,
+        }
+        options = SourceOptions(column_types=(("b", "int64"),))
+        monkeypatch.setattr(ingest, "step", step)
+        monkeypatch.setattr(ingest, "get_current_context", lambda: context)
+        monkeypatch.setattr(ingest, "field_titles", lambda _context: {"column_types": "Column types"})
+        monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
+        self.request = request(source, LoadOptions(source=options, skip_unchanged=True))
+
+    def _push(self, key: str, value: Any) -> None:
+        self.pushed[self.task, key] = value
+
+    def _pull(self, task_ids: str, key: str) -> Any:
+        return self.pushed.get((task_ids, key))
+
+    def load(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Run the tasks up to ``load``; return the plan and the results."""
+        splits = ingest.plan(self.request)
+        planned = self.pushed["plan", ingest.PLAN_KEY]
+        return planned, [ingest.load(planned, split) for split in splits]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path) -> Run:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    return Run(monkeypatch, store, str(tmp_path / "a.csv"))
+
+
+def test_the_report_of_a_run_has_the_seconds_of_each_of_its_tasks_and_is_kept(run: Run, store: Store) -> None:
+    planned, loaded = run.load()
+    ingest.verify(planned, loaded)
+    document = ingest.publish(planned, loaded)
+    assert list(document["stages"]) == ["plan", "load", "verify", "publish"]
+    assert (document["state"], document["run"]) == ("succeeded", "ingest_dataset/r")
+    assert 60 < document["seconds"] < 120
+    assert store.run_report("ingest_dataset/r") == LoadReport.from_json(document)
+
+
+def test_a_warmed_version_adds_its_stage_to_the_report_in_the_store(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.csv").write_text("n\n1\n")
-    first = store.load("t", str(tmp_path / "a.csv"))
-    plan = replace(store.plan("t", str(tmp_path / "a.csv"), run="r"), holder=first.version, unchanged=True)
-    pushed: dict[str, Any] = {}
+    planned, loaded = run.load()
+    document = ingest.publish(planned, loaded)
+    monkeypatch.setattr(store, "warm", lambda *_given, **_options: SimpleNamespace(to_json=lambda: {"chunks": 1}))
+    assert ingest.warm(document, requested=True) == {"chunks": 1}
+    kept = store.run_report("ingest_dataset/r")
+    assert list(kept.stages) == ["plan", "load", "publish", "warm"]
+    assert kept.version == document["version"]
 
-    @contextmanager
-    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
-        yield store, null_task()
 
-    context = {
-        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.update({key: value})),
-        "dag_run": SimpleNamespace(dag_id="ingest_t", run_id="r", start_date=None),
-        "outlet_events": None,
+@pytest.mark.parametrize("task", ["load_split", "verify_split", "publish"])
+def test_the_report_of_a_failed_task_is_kept_until_a_later_attempt_succeeds(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    def fail(*_given: object, **_options: object) -> None:
+        raise StoreTimeoutError("no response; see --column-type", hint="see millrace doctor")
+
+    def run_tasks() -> dict[str, Any]:
+        planned, loaded = run.load()
+        ingest.verify(planned, loaded)
+        return ingest.publish(planned, loaded)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, task, fail)
+        with pytest.raises(StoreTimeoutError):
+            run_tasks()
+    report = store.run_report("ingest_dataset/r")
+    assert (report.state, report.source_facts.files) == ("failed", 1)
+    assert report.error == {
+        "class": "StoreTimeoutError",
+        "message": 'no response; see "Column types"',
+        "hint": "see millrace doctor",
+        "retriable": True,
     }
-    monkeypatch.setattr(ingest, "step", step)
-    monkeypatch.setattr(ingest, "get_current_context", lambda: context)
-    monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
+    assert run_tasks()["state"] == store.run_report("ingest_dataset/r").state == "succeeded"
+
+
+def test_the_report_of_a_failed_plan_is_kept_also_for_a_wrong_form(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_given: object) -> None:
+        raise UsageError("the source is outside of the folders that may be loaded from")
+
+    monkeypatch.setattr(run.request, "load", refuse)
+    with pytest.raises(UsageError):
+        ingest.plan(run.request)
+    report = store.run_report("ingest_dataset/r")
+    assert (report.state, report.source, report.mode) == ("failed", "", "replace")
+    assert list(report.stages) == ["plan"]
+
+
+def test_a_skipped_task_is_no_failed_run(run: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def skip(*_given: object, **_options: object) -> None:
+        raise AirflowSkipException("unchanged")
+
+    monkeypatch.setattr(store, "plan", skip)
+    with pytest.raises(AirflowSkipException):
+        ingest.plan(run.request)
+    assert store.last_run("t") is None
+
+
+def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, loaded = run.load()
+    version = ingest.publish(planned, loaded)["version"]
+    monkeypatch.setattr(ingest, "_record", record_of_second_run)
     monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: pytest.fail("no event"))
-    monkeypatch.setattr(store, "plan", lambda *_given, **_options: plan)
-    assert (
-        ingest.plan(
-            SimpleNamespace(dataset="t", mode="replace", warm=True, load=lambda _settings: ("a.csv", LoadOptions()))
-        )
-        == []
-    )
+    planned, loaded = run.load()
+    assert (loaded, planned["unchanged"]) == ([], True)
     with pytest.raises(AirflowSkipException, match="the source is unchanged"):
-        ingest.verify(pushed["plan"], [])
-    report = ingest.publish(pushed["plan"], [])
-    assert (report["skipped"], report["version"], report["rows"]) == ("unchanged", first.version, 0)
+        ingest.verify(planned, loaded)
+    report = ingest.publish(planned, loaded)
+    assert (report["state"], report["skipped"], report["version"]) == ("skipped", "unchanged", version)
+    assert (report["rows"], report["run"]) == (0, "ingest_dataset/second")
     with pytest.raises(AirflowSkipException, match="the source is unchanged"):
         ingest.warm(report, requested=True)
+
+
+def record_of_second_run(dataset: str, mode: str, plan: LoadPlan | None = None) -> RunRecord:
+    return RunRecord(dataset, "ingest_dataset/second", mode, datetime.now(UTC), plan=plan)

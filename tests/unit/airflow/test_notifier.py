@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
@@ -11,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from millrace.airflow import notifier
 from millrace.airflow.notifier import ReportNotifier, post, slack_text
-from millrace.errors import InvalidSettingError, ProgressError
+from millrace.errors import InvalidSettingError, ProgressError, StoreUnavailableError
+from tests.unit.airflow.test_assets import REPORT as REPORT_OF_ASSETS
 
+ERROR = {"class": "SourceTypeError", "message": "line 3 is wrong", "hint": "", "retriable": False}
 LATE = {"event": "late", "source": "trips", "report": {"reason": "no version was made"}}
 REPORT = {
     "dataset": "trips",
@@ -147,15 +152,31 @@ def test_an_unreachable_server_is_an_error_without_the_url(connection: Any) -> N
     assert "geheim" not in str(caught.value)
 
 
-def test_a_failed_run_is_posted(connection: Any, server: Server) -> None:
+def test_a_failed_run_is_posted_with_the_report_that_the_store_keeps(
+    connection: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     connection()
+    failed = replace(REPORT_OF_ASSETS, run="ingest_trips/r", state="failed", error=ERROR)
+    kept = SimpleNamespace(run_report=lambda run: {"ingest_trips/r": failed}[run])
+    monkeypatch.setattr(notifier, "connect", lambda: nullcontext(kept))
     ReportNotifier(connection="hook", source="trips")(ended("task_failure"))
     [(_, _, body)] = server.requests
-    assert body == {
-        "event": "failed",
-        "source": "trips",
-        "report": {"state": "failed", "run": "ingest_trips/r", "reason": "task_failure"},
-    }
+    assert (body["event"], body["source"]) == ("failed", "trips")
+    assert body["report"] == {"reason": "task_failure", **json.loads(json.dumps(failed.to_json()))}
+    assert slack_text(body) == "The load of trips failed: line 3 is wrong (ingest_trips/r)"
+
+
+def test_a_failed_run_without_a_report_is_posted_with_the_reason_of_airflow(
+    connection: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable() -> None:
+        raise StoreUnavailableError("no node responds")
+
+    connection()
+    monkeypatch.setattr(notifier, "connect", unreachable)
+    ReportNotifier(connection="hook", source="trips")(ended("task_failure"))
+    [(_, _, body)] = server.requests
+    assert body["report"] == {"state": "failed", "run": "ingest_trips/r", "reason": "task_failure"}
 
 
 @pytest.mark.parametrize("name", ["rejected", "discarded_rows", "discarded_values"])

@@ -178,7 +178,8 @@ def test_the_fields_of_the_form_become_load_options(
     (tmp_path / "inbox" / "schema.json").write_text("{}")
     form = filled_in(
         source="a.csv",
-        mode="append",
+        mode="incremental",
+        on_change="ignore",
         null_values=["NA", ""],
         column_types=["delay=int64", "a=b=string", " ", " seen =timestamp[us, tz=UTC]\r"],
         format="csv",
@@ -189,6 +190,7 @@ def test_the_fields_of_the_form_become_load_options(
         date_format=["%d.%m.%Y"],
         true_value=["ja", "", "wahr"],
         false_value=["nein"],
+        records="data.items",
         columns=["a=b", "last, first", " "],
         rename=["delay=late", '"a=b"=ab', ""],
         schema_file="schema.json",
@@ -199,7 +201,8 @@ def test_the_fields_of_the_form_become_load_options(
         max_splits=3,
     )
     _, options = load_options(form, load_settings())
-    assert (options.mode, options.codec, options.codec_level, options.chunk_bytes) == ("append", "zstd", 9, 65_536)
+    assert (options.mode, options.on_change) == ("incremental", "ignore")
+    assert (options.codec, options.codec_level, options.chunk_bytes) == ("zstd", 9, 65_536)
     assert options.source.null_values == ("NA", "")
     assert options.source.column_types == (
         ("delay", "int64"),
@@ -210,6 +213,7 @@ def test_the_fields_of_the_form_become_load_options(
     assert (options.source.skip_rows, options.source.decimal) == (2, ",")
     assert (options.source.true_value, options.source.false_value) == (("ja", "wahr"), ("nein",))
     assert options.source.date_format == ("%d.%m.%Y",)
+    assert options.source.records == "data.items"
     assert options.source.columns == ("a=b", "last, first")
     assert options.source.rename == (("delay", "late"), ("a=b", "ab"))
     assert options.source.schema_file == str(tmp_path / "inbox" / "schema.json")

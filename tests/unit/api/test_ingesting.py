@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,14 +48,12 @@ def test_an_unknown_source_names_the_nearest_one(store: Store) -> None:
         store.ingest("trip")
 
 
-def test_an_unchanged_source_makes_no_version(
-    store: Store, csv: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unchanged_source_makes_no_version_unless_the_load_is_forced(store: Store, csv: Callable[..., str]) -> None:
     csv(10)
     first = store.ingest("trips")
-    plan = replace(store.plan("trips", csv(10), run="second"), holder=first.version, unchanged=True)
-    monkeypatch.setattr("millrace.api.loading.make_plan", lambda *_given, **_options: plan)
-    monkeypatch.setattr(store, "load_split", lambda *_given, **_options: pytest.fail("nothing is loaded"))
-    report = store.ingest("trips")
+    report = store.ingest("trips", run="second")
     assert (report.version, report.skipped, report.run) == (first.version, "unchanged", "second")
     assert (report.rows, report.total_rows, report.chunks) == (0, 10, 0)
+    assert len(store.versions("trips")) == 1
+    assert store.ingest("trips", force=True).skipped == ""
+    assert len(store.versions("trips")) == 2

@@ -9,7 +9,16 @@ import pyarrow.csv as pc
 import pytest
 
 from bench import data
-from bench.data import FLIGHTS_ROWS, flights_arrow, flights_csv, flights_options, sorted_arrow, wide_arrow
+from bench.data import (
+    FLIGHTS_ROWS,
+    bad_rows_of,
+    flights_arrow,
+    flights_csv,
+    flights_options,
+    flights_with_bad_rows,
+    sorted_arrow,
+    wide_arrow,
+)
 
 HEADER = b"carrier,time_hour,delay\n"
 BODY = b"UA,2013-01-01T07:00:00Z,NA\nNA,2013-01-01T05:00:00Z,4\n"
@@ -33,6 +42,19 @@ def test_a_last_line_without_its_end_does_not_run_into_the_next_copy(
 ) -> None:
     monkeypatch.setattr(data, "_flights_text", lambda: (HEADER + BODY)[:-1])
     assert flights_csv(2, tmp_path).read_bytes() == HEADER + BODY * 2
+
+
+def test_every_hundredth_row_of_each_copy_has_a_text_in_place_of_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{number},{number}".encode() for number in range(250)]
+    monkeypatch.setattr(data, "_flights_text", lambda: b"\n".join([b"distance,carrier", *rows]) + b"\n")
+    monkeypatch.setattr(data, "FLIGHTS_ROWS", 250)
+    lines = flights_with_bad_rows(2, tmp_path).read_bytes().splitlines()
+    assert lines[0] == b"distance,carrier"
+    assert [line for line in lines[1:] if line.startswith(b"near,")] == [b"near,0", b"near,100", b"near,200"] * 2
+    assert len(lines) == 501
+    assert bad_rows_of(2) == 6
 
 
 @pytest.mark.usefixtures("small")

@@ -54,6 +54,7 @@ def test_every_option_reaches_the_load() -> None:
         "--mode", "append", "--format", "csv", "--codec", "zstd", "--chunk-bytes", "70000", "--null-value", "NA",
         "--null-value", "", "--column-type", "a=int8", "--column-type", "t=timestamp[s, tz=UTC]",
         "--column-type", "a=b=string", "--schema", "s.json",
+        "--records", "data.items",
         "--delimiter", "\\t", "--encoding", "latin-1", "--no-header", "--infer-bytes", "1", "--max-unit-bytes", "2",
     )  # fmt: skip
     source = SourceOptions(
@@ -64,6 +65,7 @@ def test_every_option_reaches_the_load() -> None:
         delimiter="\t",
         encoding="latin-1",
         header=False,
+        records="data.items",
         infer_bytes=1,
         max_unit_bytes=2,
         max_splits=1,

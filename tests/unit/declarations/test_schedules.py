@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
@@ -11,6 +11,7 @@ from millrace.declarations.schedules import (
     check_timezone,
     cron_in_words,
     interval_in_words,
+    next_cron_time,
     parse_interval,
     parse_time,
 )
@@ -89,3 +90,18 @@ def test_an_unknown_timezone_is_refused_with_the_nearest_one(name: str, hint: st
 def test_a_cron_string_is_shown_in_words_with_its_timezone() -> None:
     assert cron_in_words("5 2 * * *", "Europe/Berlin") == "at 02:05 (Europe/Berlin)"
     assert cron_in_words("*/15 * * * 1-5", "UTC") == "every 15 minutes, Monday through Friday (UTC)"
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-11-22T05:00+00:00", "2026-11-22T02:05:00-05:00"),
+        ("2026-11-22T07:05+00:00", "2026-11-23T02:05:00-05:00"),
+        ("2026-07-01T00:00+00:00", "2026-07-01T02:05:00-04:00"),
+        ("2026-10-31T12:00+00:00", "2026-11-01T02:05:00-05:00"),
+    ],
+)
+def test_the_next_time_of_a_cron_string_is_in_its_timezone(now: str, expected: str) -> None:
+    time = next_cron_time("5 2 * * *", "America/New_York", datetime.fromisoformat(now))
+    assert time.isoformat() == expected
+    assert time.astimezone(UTC) > datetime.fromisoformat(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -201,8 +201,8 @@ URI = "uri: a.csv\n    "
         ),
         (
             URI + "format: xml",
-            "4: sources.flights.format is wrong: unknown source format 'xml': use one of parquet, arrow, jsonl, csv, "
-            "bytes",
+            "4: sources.flights.format is wrong: unknown source format 'xml': use one of parquet, arrow, jsonl, "
+            "json, csv, bytes",
         ),
         (
             URI + "skip_rows: -1",
@@ -285,3 +285,15 @@ def test_several_mistakes_of_an_entry_are_listed_together(read: Read) -> None:
         "5:",
         "6:",
     ]
+
+
+def test_the_next_run_follows_the_last_one_or_the_cron_string(read: Read) -> None:
+    now = datetime(2026, 11, 22, 10, tzinfo=UTC)
+    last = now - timedelta(minutes=20)
+    every = entry_of(read, "uri: a.csv, every: 1h, timezone: Asia/Tokyo")
+    assert (every.next_run(last, now) or now).isoformat() == "2026-11-22T19:40:00+09:00"
+    assert every.next_run(None, now) == now
+    assert every.next_run(now - timedelta(days=1), now) == now
+    assert entry_of(read, 'uri: a.csv, schedule: "0 9 * * *"').next_run(last, now) == now + timedelta(hours=23)
+    assert entry_of(read, "uri: a.csv, after: weather").next_run(last, now) is None
+    assert entry_of(read, "uri: a.csv").next_run(last, now) is None

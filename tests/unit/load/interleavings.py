@@ -22,7 +22,8 @@ from uuid import UUID
 from millrace.errors import StoreError, VersionNotFoundError
 from millrace.load import LoadPlan
 from millrace.load.checks import published_before
-from millrace.load.merge import union_of_pages
+from millrace.load.incremental_protocol import Candidate, Stage, confirm, superseded
+from millrace.load.merge import union_of_added
 from millrace.load.publish_protocol import Published, merge_heads, publish_with_retry
 from millrace.load.version_row import root_of
 from millrace.store import DELETED, WITHDRAWN, PageRef, Version, VersionGraph
@@ -35,10 +36,14 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """The row of a version and its pages. Each page stands for the rows of one load."""
+    """The row of a version and its pages. Each page stands for the rows of one file.
+
+    ``stage`` is in the row of the publisher of an incremental version.
+    """
 
     version: Version
     pages: tuple[PageRef, ...]
+    stage: Stage = Stage.CONFIRMED
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -49,6 +54,7 @@ class Row:
             v.merged,
             v.root,
             v.mark,
+            self.stage.value,
             tuple((page.attempt_id, page.added_by) for page in self.pages),
         )
 
@@ -66,7 +72,7 @@ class Catalogue:
         before = self.rows.get(row.version.label)
         if before is not None:
             version = replace(row.version, deleted_at=before.version.deleted_at, mark=before.version.mark)
-            row = Row(version, row.pages)
+            row = replace(row, version=version)
         return Catalogue({**self.rows, row.version.label: row}, type(self.graph))
 
     def mark(self, label: str, mark: str) -> Catalogue:
@@ -74,20 +80,39 @@ class Catalogue:
         row = self.rows[label]
         if row.version.mark == WITHDRAWN:
             return self
-        marked = Row(replace(row.version, deleted_at=NOW, mark=mark), row.pages)
+        marked = replace(row, version=replace(row.version, deleted_at=NOW, mark=mark))
         return Catalogue({**self.rows, label: marked}, type(self.graph))
+
+    def with_stage(self, label: str, stage: Stage) -> Catalogue:
+        """Set the stage of a version."""
+        return Catalogue({**self.rows, label: replace(self.rows[label], stage=stage)}, type(self.graph))
+
+    def killed(self) -> Catalogue:
+        """Return the catalogue long after all loads were killed."""
+        catalogue = self
+        for label, row in self.rows.items():
+            if row.stage is Stage.WRITTEN:
+                catalogue = catalogue.with_stage(label, Stage.ABANDONED)
+        return catalogue
 
 
 class Load(NamedTuple):
-    """A load or a deletion. ``mode`` is ``append``, ``replace`` or ``delete``.
+    """A load or a deletion. ``mode`` is ``append``, ``incremental``, ``replace`` or ``delete``.
 
-    ``hex`` orders versions of one number, and is the row that the load adds.
+    ``hex`` orders versions of one number, and is the row that the load adds if ``files`` is empty.
     """
 
     hex: str
     mode: str
     target: str = ""
     """Label of the version that a deletion deletes."""
+    files: tuple[int, ...] = ()
+    """The files of the source. Each is one row."""
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows of the source."""
+        return self.files or ((int(self.hex, 16),) if self.hex else ())
 
 
 class Reply(NamedTuple):
@@ -109,11 +134,15 @@ class NextStep(BaseException):
 
 
 class Port:
-    """Steps of ``publish_with_retry`` and ``merge_heads`` on the catalogue in memory."""
+    """Steps of ``publish_with_retry``, ``confirm`` and ``merge_heads`` on the catalogue in memory.
+
+    ``new`` are the rows that the plan of the load has.
+    """
 
     def __init__(self, load: Load, replies: Sequence[Reply]) -> None:
         self._load = load
         self._replies = iter(replies)
+        self.new = load.rows
 
     def _make(self, step: Step) -> Any:
         for reply in self._replies:
@@ -125,7 +154,38 @@ class Port:
         return graph
 
     def check_append(self, parent: str) -> None:
-        """Every append fits."""
+        """Refuse an incremental load; every other append fits."""
+        if self._load.mode == "incremental":
+            raise superseded("d", self._load.hex, parent)
+
+    def candidates(self, versions: Sequence[Version], graph: VersionGraph) -> list[Candidate]:
+        """Read the stages and files of all versions in one step."""
+
+        def read(catalogue: Catalogue) -> tuple[Catalogue, Reply]:
+            rows = [catalogue.rows[version.label] for version in versions]
+            return catalogue, Reply(rows, tuple(row.key for row in rows))
+
+        by_hand = {_load_key(v.label) for v in graph.versions if v.mode != "incremental"}
+        rows: list[Row] = self._make(read)
+        return [
+            Candidate(version, row.stage, _adders_of(row), by_hand) for version, row in zip(versions, rows, strict=True)
+        ]
+
+    def begin_again(self, version: Version) -> None:
+        self._set_stage(version, Stage.WRITTEN)
+
+    def confirm(self, version: Version) -> None:
+        self._set_stage(version, Stage.CONFIRMED)
+
+    def _set_stage(self, version: Version, stage: Stage) -> None:
+        self._make(lambda catalogue: (catalogue.with_stage(version.label, stage), Reply(None, None)))
+
+    def plan_files(self, latest: Version | None) -> None:
+        """Leave out the rows that the latest version has, as an incremental plan does."""
+        if latest is not None and self._load.mode == "incremental":
+            # The list was read with the version. A version deleted since then is still readable.
+            row: Row = self._make(lambda catalogue: (catalogue, _row_reply(catalogue, latest.label)))
+            self.new = tuple(file for file in self.new if file not in _files_of(row))
 
     def withdraw(self, version: Version) -> None:
         self.mark(version.label, WITHDRAWN)
@@ -135,11 +195,11 @@ class Port:
 
     def write(self, plan: LoadPlan) -> Published:
         parent = None if plan.parent is None else self._resolve(plan.parent)
-        own = PageRef(UUID(int=int(plan.hex, 16)), 0, 1, 1, 1, 1, b"", plan.label)
-        pages = parent.pages if parent is not None and plan.mode == "append" else ()
+        own = [PageRef(UUID(int=row), 0, 1, 1, 1, 1, b"", plan.label) for row in self.new]
+        pages = parent.pages if parent is not None and plan.appends else ()
         root = root_of(plan, parent.version if parent else None)
         version = _version(plan.number, plan.hex, plan.parent, plan.mode, plan.run, root)
-        self._put(Row(version, (*pages, own)))
+        self._put(Row(version, (*pages, *own), Stage.WRITTEN if plan.mode == "incremental" else Stage.CONFIRMED))
         return Published(plan, version, 2)
 
     def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
@@ -150,7 +210,7 @@ class Port:
         if None in rows:
             return None
         runs = {version.label: version.run for version in graph.versions}
-        pages = union_of_pages([row.pages for row in rows if row is not None], runs)
+        pages = union_of_added([row.pages for row in rows if row is not None], runs)
         labels = tuple(sibling.label for sibling in siblings)
         version = _version(number, hexpart, labels[-1], "merge", "merge", siblings[0].root, labels)
         self._put(Row(version, tuple(pages)))
@@ -174,6 +234,25 @@ class Port:
         if row is None:
             raise VersionNotFoundError(f"{label} is deleted", hint="")
         return row
+
+
+def _row_reply(catalogue: Catalogue, label: str) -> Reply:
+    return Reply(catalogue.rows[label], catalogue.rows[label].key)
+
+
+def _files_of(row: Row) -> set[int]:
+    return {page.attempt_id.int for page in row.pages}
+
+
+def _load_key(label: str) -> tuple[str, str]:
+    return label.partition("-")[2], ""
+
+
+def _adders_of(row: Row) -> dict[str, set[tuple[str, str]]]:
+    files: dict[str, set[tuple[str, str]]] = {}
+    for page in row.pages:
+        files.setdefault(str(page.attempt_id.int), set()).add(_load_key(page.added_by))
+    return files
 
 
 class _NoAttempts:
@@ -202,18 +281,36 @@ def run_load(load: Load, port: Port, begun: int) -> int:
         port.mark(load.target, DELETED)
         return 0
     run = f"run {load.hex}"
-    if graph.published(load.hex, run) is not None:
-        return begun
+    for hexpart in {version.hex for version in graph.visible if version.run == run}:
+        if (published := graph.published(hexpart, run)) is not None:
+            _confirm(port, published[1], hexpart)
+            return begun
     number = max(begun, graph.next_number)
     parent = graph.latest.label if graph.latest is not None else None
-    plan = LoadPlan("d", load.mode, run, number, load.hex, parent, "", NONE, NONE, NONE)
+    port.plan_files(graph.latest)
+    if not port.new:
+        return number
+    plan = LoadPlan("d", load.mode, run, number, _hex_of(load, port.new), parent, "", NONE, NONE, NONE)
     graph = port.graph()
     version = published_before(cast("Any", _NoAttempts()), plan, graph)
     if version is None:
         version = publish_with_retry(port, plan, graph, rounds=ROUNDS).version
-    if load.mode == "append":
+    _confirm(port, version, plan.hex)
+    if plan.appends:
         merge_heads(port, version, siblings_max=256)
     return number
+
+
+def _confirm(port: Port, holder: Version, hexpart: str) -> None:
+    if holder.mode == "incremental" and holder.hex == hexpart:
+        confirm(port, holder, rounds=ROUNDS, sleep=lambda _: None)
+
+
+def _hex_of(load: Load, new: tuple[int, ...]) -> str:
+    """Return the hex of a plan, which depends on the files that it has."""
+    if new == load.rows:
+        return load.hex
+    return f"{load.hex[:-1]}{sum(1 << position for position, row in enumerate(load.rows) if row in new):x}"
 
 
 @dataclass(frozen=True)
@@ -322,6 +419,7 @@ class Model:
         """Return the rows of the latest version after ``repair`` has merged, and the number of heads of its line."""
         key = catalogue.key
         if key not in self._repaired:
+            catalogue = catalogue.killed()
             replies: list[Reply] = []
             started = catalogue.graph.latest
             while started is not None and started.mode != "replace":
@@ -358,13 +456,15 @@ class Model:
     def _run_in_order(self, order: Sequence[Process]) -> tuple[int, ...] | None:
         versions = list(self._seed)
         for load in (process.load for process in order):
-            own = int(load.hex, 16)
+            before = versions[-1][1] if versions else ()
             if load.mode == "delete":
                 versions = [(label, rows) for label, rows in versions if label != load.target]
-            elif load.mode == "append" and versions:
-                versions.append((load.hex, tuple(sorted((*versions[-1][1], own)))))
+            elif load.mode == "append":
+                versions.append((load.hex, tuple(sorted((*before, *load.rows)))))
+            elif load.mode == "incremental":
+                versions.append((load.hex, tuple(sorted((*before, *(set(load.rows) - set(before)))))))
             else:
-                versions.append((load.hex, (own,)))
+                versions.append((load.hex, load.rows))
         return versions[-1][1] if versions else None
 
     def _key(self, state: State) -> tuple[Any, ...]:

@@ -610,7 +610,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     for k in range(9):
         store.load("d", wide(3 * k), APPEND)
     parent = store.version("d")
-    assert [ref.pages for ref in store.catalogue.pages.lists(parent)[0]] == [8, 1]
+    assert [ref.entries for ref in store.catalogue.pages.lists(parent)[0]] == [8, 1]
     load = begun(store, wide(27))
     store.delete(f"d@{parent.label}")
     reading = AllReplicas.versions_with_data
@@ -808,7 +808,7 @@ def test_an_append_of_a_load_killed_while_a_replace_was_published_is_not_the_lat
     reading = VersionRowWriter.graph
 
     def dying(steps: VersionRowWriter) -> VersionGraph:
-        if steps.source.uri.endswith("a.csv"):
+        if steps.plan.source.uri.endswith("a.csv"):
             raise KeyboardInterrupt
         return reading(steps)
 

@@ -329,7 +329,7 @@ def test_a_version_row_of_many_pages_stays_below_16_kb(store: Store, cassandra: 
     (row,) = cassandra.table("versions")
     lists, pages = store.catalogue.pages.lists(version)
     assert version.page_count > 128
-    assert [one.pages for one in lists] == [128, version.page_count - 128]
+    assert [one.entries for one in lists] == [128, version.page_count - 128]
     assert not pages
     assert sum(len(value) if isinstance(value, (str, bytes)) else 16 for value in row.values()) < 16_000
     assert numbers(store, "flights") == list(range(2000))
@@ -345,7 +345,7 @@ def test_an_append_shares_full_page_lists_and_rewrites_the_last_one(
     before, after = store.catalogue.pages.lists(first)[0], store.catalogue.pages.lists(second)[0]
     assert after[0] == before[0]
     assert after[1] != before[1]
-    assert after[1].pages == before[1].pages + 1
+    assert after[1].entries == before[1].entries + 1
     assert second.attempts == first.attempts + 1
     assert (second.rows, second.page_count) == (2010, first.page_count + 1)
     assert numbers(store, "flights") == list(range(2010))
@@ -388,7 +388,7 @@ def test_a_commit_time_is_never_earlier_than_the_parents_commit_time(
         for stamp, row in host.rows["versions"].values():
             row["committed_at"] += timedelta(days=1)
             version = store.catalogue.versions("flights")[0]
-            whole = replace(version, schema_blob=row["arrow_schema"], pages_blob=row["pages"])
+            whole = replace(version, schema_blob=row["arrow_schema"], pages_blob=row["pages"], files_blob=row["files"])
             row["checksum"] = whole.compute_checksum()
             assert stamp
     first = store.version("flights")
@@ -524,7 +524,7 @@ def test_split_results_without_a_source_checksum_make_a_version_without_one(stor
     """Tasks of the previous release send such results during an upgrade."""
     plan = store.plan("flights", csv(100))
     said = store.load_split(plan, None).to_json()
-    del said["content"]
+    del said["contents"]
     store.publish(plan, [SplitResult.from_json(said)])
     assert "crc32" not in store.version("flights").source
 

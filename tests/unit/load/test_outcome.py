@@ -42,6 +42,8 @@ def test_the_result_has_version_rows_bytes_and_columns_with_their_types() -> Non
         "total_rows": 800_000,
         "raw_bytes": 12_000_000,
         "stored_bytes": 3_000_000,
+        "rejected": 0,
+        "skipped": "",
         "columns": [["a", "int64"], ["b", "list<item: string>"]],
         "columns_total": 2,
     }

@@ -28,16 +28,17 @@ def peak():
 def load(path, **options):
     with open_source(plan_source(path, SourceOptions(**options), max_splits=1)) as reader:
         return sum(batch.num_rows for batch in reader)
-load(sys.argv[2])
+options = json.loads(sys.argv[3])
+load(sys.argv[2], **options)
 before = peak()
-rows = load(sys.argv[1])
+rows = load(sys.argv[1], **options)
 print(json.dumps({"rows": rows, "grown": peak() - before}))
 """
 
 
-def grown(path: Path, small: Path) -> dict[str, int]:
+def grown(path: Path, small: Path, **options: str) -> dict[str, int]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(path), str(small)],
+        [sys.executable, "-c", PROGRAM, str(path), str(small), json.dumps(options)],
         capture_output=True,
         timeout=250,
         check=True,
@@ -59,6 +60,11 @@ def write_gzip(path: Path, rows: int) -> None:
 
 def write_jsonl(path: Path, rows: int) -> None:
     path.write_bytes(b'{"a":1234567,"b":"some words in a line","c":[1,2,3],"d":0.123456789,"e":null}\n' * rows)
+
+
+def write_document(path: Path, rows: int) -> None:
+    row = '{"a":1234567,"b":"some words 😀 in a line","c":[1,2,3],"d":0.123456789,"e":null}'
+    path.write_text(f'{{"items": [{", ".join([row] * rows)}]}}')
 
 
 def table_of(rows: int) -> pa.Table:
@@ -99,6 +105,16 @@ def test_a_large_source_is_read_in_bounded_memory(
     measured = grown(tmp_path / name, tmp_path / "small" / name)
     assert measured["rows"] == (rows // 10_000 if name == "a.bin" else rows)
     assert measured["grown"] < limit_bytes
+
+
+def test_a_json_document_of_the_largest_size_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    write_document(tmp_path / "a.json", 740_000)
+    write_document(tmp_path / "small" / "a.json", 100)
+    assert 62_000_000 < (tmp_path / "a.json").stat().st_size <= 64_000_000
+    measured = grown(tmp_path / "a.json", tmp_path / "small" / "a.json", format="json", records="items")
+    assert measured["rows"] == 740_000
+    assert measured["grown"] < 180_000_000  # of which 64 MB are the document
 
 
 def write_wide_csv(path: Path, columns: int) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
+import sse_bridge
 from millrace.errors import InvalidSettingError
 from millrace.settings import BridgeSettings, Settings
 from sse_bridge.app import create_app
@@ -17,6 +20,7 @@ from sse_bridge.records import Incoming, parse_record
 from sse_bridge.security import check_exposure, is_loopback
 from tests.unit.sse_bridge.world import record
 
+STATIC = Path(sse_bridge.__file__).parent / "static"
 TOKEN = "a-token-that-nobody-guesses"
 
 
@@ -85,6 +89,32 @@ def test_the_start_page_shows_50_tasks_of_a_run_and_the_page_of_the_run_shows_al
     assert '<a href="/runs/d/r">950 further tasks</a>' in beside
     assert "further tasks" not in alone
     assert "1,000 of 1,000 tasks ended" in beside
+
+
+def test_the_page_of_the_datasets_is_made_by_a_script_of_its_own_and_links_to_the_runs() -> None:
+    client, bridge = served()
+    feed(bridge, record())
+    page = client.get("/datasets")
+    assert (page.status_code, page.headers["Cache-Control"]) == (200, "no-store")
+    assert '<script type="module" src="/static/datasets_page.js"></script>' in page.text
+    assert '<a href="/datasets" aria-current="page">Datasets</a>' in page.text
+    assert "JavaScript shows the datasets here." in page.text
+    runs = client.get("/").text
+    assert '<a href="/" aria-current="page">Runs</a> <a href="/datasets">Datasets</a>' in runs
+
+
+@pytest.mark.parametrize(("path", "script"), [("/", "page"), ("/datasets", "datasets_page")])
+def test_a_page_announces_each_module_that_its_script_imports(path: str, script: str) -> None:
+    client, _ = served()
+    announced = set(re.findall(r'rel="modulepreload" href="/static/(\w+).js"', client.get(path).text))
+    imported: set[str] = set()
+    waiting = [script]
+    while waiting:
+        text = (STATIC / f"{waiting.pop()}.js").read_text()
+        names = set(re.findall(r'from "\./(\w+)\.js"', text)) - imported
+        imported |= names
+        waiting += names
+    assert announced == imported
 
 
 RESULT = {

@@ -162,8 +162,8 @@ class FakeCassandra(CassandraSession):
                     merged[key] = (stamp, row)
         rows = [row for _, row in merged.values()]
         _, partition, clustering = _columns_of(name)
-        if name == "versions":
-            return sorted(rows, key=lambda r: (r["dataset"], r["number"], r["hex"]), reverse=True)
+        if name in ("versions", "dataset_runs"):
+            return sorted(rows, key=lambda r: tuple(r[c] for c in (*partition, *clustering)), reverse=True)
         return sorted(rows, key=lambda r: tuple(r[c] for c in (*partition, *clustering)))
 
     # --- the driver's side
@@ -172,7 +172,7 @@ class FakeCassandra(CassandraSession):
         if insert := re.fullmatch(r"INSERT INTO ks\.(\w+) \(([^)]*)\) VALUES .*", query):
             table = insert[1]
             given = [(name.strip(), "=") for name in insert[2].split(",")]
-            given += [(f"[{word.lower()}]", "=") for word in re.findall(r"USING (\w+)", query)]
+            given += [(f"[{word.lower()}]", "=") for word in re.findall(r"(?:USING|AND) (\w+)", query)]
         else:
             table, sets, where = _parts(query)
             clauses = map(_clause, [*(sets.split(", ") if sets else ()), *(where.split(" AND ") if where else ())])
@@ -274,9 +274,14 @@ class FakeCassandra(CassandraSession):
 
 
 def _cell(row: dict[str, Any], name: str) -> Any:
-    """Return the value of a column, or its write time: 1 for every value, because no clock is wrong here."""
+    """Return the value of a column, or its write time: 1 for every value, because no clock is wrong here.
+
+    No row expires.
+    """
     if written := re.fullmatch(r"WRITETIME\((\w+)\)", name):
         return None if row[written[1]] is None else 1
+    if name.startswith("TTL("):
+        return None
     return row[name]
 
 

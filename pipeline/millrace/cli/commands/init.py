@@ -22,7 +22,7 @@ PAUSE_S: Final = 2.0
 WAIT_MAX_S: Final = 86_400
 
 
-@click.command(short_help="Create keyspace, tables and topic, once.")
+@click.command(short_help="Create or upgrade keyspace, tables and topic.")
 @click.option("--print", "only_print", is_flag=True, help="Print the statements instead of running them.")
 @click.option(
     "--wait-s",
@@ -36,11 +36,13 @@ WAIT_MAX_S: Final = 86_400
 def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
     """Create the keyspace, the tables and the progress topic, with every node up.
 
-    A repetition changes nothing. A keyspace of a Millrace with another schema number is refused. The error line names
-    the reset: drop the keyspace and run millrace init. Without Kafka the tables are created, and one line reports that
-    progress is off.
+    A repetition changes nothing. A keyspace of schema 3 is upgraded in place, and its data reads the same afterwards.
+    An upgrade that was interrupted is completed by the next call. A keyspace with another schema number is refused. The
+    error line names the reset: drop the keyspace and run millrace init. Without Kafka the tables are created, and one
+    line reports that progress is off.
 
-    JSON: keyspace, tables, topic (null without Kafka), topic_created; with --print: statements, topic.
+    JSON: keyspace, tables, upgraded_from (a schema number or null), topic (null without Kafka), topic_created; with
+    --print: statements, topic.
 
     \b
     Example:
@@ -63,21 +65,27 @@ def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
         print(f"-- and in Kafka: topic {kafka.topic}, {kafka.partitions} partitions, cleanup.policy=compact,delete")
         return
     deadline = time.monotonic() + wait_s
-    _make_tables(settings, deadline)
+    upgraded_from = _make_tables(settings, deadline)
     created = _make_topic(invocation, kafka, deadline)
     facts = {
         "keyspace": settings.cassandra.keyspace,
         "tables": list(TABLES),
+        "upgraded_from": upgraded_from,
         "topic": None if created is None else kafka.topic,
         "topic_created": bool(created),
     }
     topic = facts["topic"] or "switched off"
     rows = [("keyspace", facts["keyspace"]), ("tables", ", ".join(TABLES)), ("topic", topic)]
+    if upgraded_from is not None:
+        rows.insert(1, ("upgraded", f"from schema {upgraded_from}"))
     invocation.answer(facts, lambda: print_facts(rows))
 
 
-def _make_tables(settings: Settings, deadline: float) -> None:
-    """Create the tables, retrying until every node is up or ``deadline`` is over; raise the last error."""
+def _make_tables(settings: Settings, deadline: float) -> int | None:
+    """Create or upgrade the tables; return the schema number that was upgraded, else None.
+
+    Retries until every node is up or ``deadline`` is over, and then raises the last error.
+    """
     from millrace.api import Store
 
     while True:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,8 +67,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do not become columns; a warning
     names the keys.
 
-    JSON: the load report. columns is a list of name and type, and columns_total is the number of columns. warnings is a
-    list of all unexpected properties of the file and the load: code, message, column, line, file.
+    JSON: the load report, as docs/load-report.schema.json describes it, and dry_run. columns is a list of name and
+    type, and columns_total is the number of columns. warnings is a list of all unexpected properties of the file and
+    the load: code, message, column, line, file. The store keeps the report: see millrace report.
 
     --column-type, --columns and --rename use the column names of the source. In --columns and --rename, a name must be
     in double quotes if it has a comma, an =, or a blank at its start or end. The version has the new names.
@@ -82,6 +84,10 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
     Other columns are read as ISO 8601. A date that does not exist is refused.
 
+    --mode incremental leaves out each file that the dataset has loaded since the last replace. A file is compared by
+    its full path, size, modification time and ctime. If only times differ, its CRC-32 is compared. Without a new file
+    nothing is loaded, and skipped in the JSON is unchanged.
+
     The version is visible as a whole or not at all. It is visible after exit code 0, or 3 with --strict. After another
     exit code it is visible only in rare cases, which the error line names. Ctrl-C stops a load within two seconds and
     prints the command that resumes it.
@@ -91,6 +97,8 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       millrace load flights flights.csv --null-value NA
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
+      millrace load orders answer.json --format json --records data.items
+      millrace load sales 'sales/**/*.csv' --mode incremental
     """
     check_dataset_name(name)
     load(invocation, name, lambda settings: (source, chosen_options(settings.load, given)), given)
@@ -110,43 +118,44 @@ def load(
     and ``resume``.
     """
     dry_run = given["dry_run"]
-    began = time.monotonic()
+    started = datetime.now(UTC)
     run, is_named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
         _set_interrupt_message(invocation, name, run, is_named=is_named)
-    from millrace.load import loader_memory, measure, task_unit
+    from millrace.load import RunRecord, loader_memory, measure, task_unit
 
     with open_store(invocation) as store, loader_memory():
         source, options = chosen(store.settings)
         if given["resume"]:
             run = store.unfinished(name, source, options, run=given["run_id"])
             _set_interrupt_message(invocation, name, run, is_named=is_named)
-        plan = store.plan(name, source, options, run=run)
-        unit, total = task_unit(plan, None)
-        with reported(
-            None if dry_run else store.settings.kafka,
-            command="load",
-            dataset=name,
-            run=run,
-            total=total or None,
-            unit=unit,
-            again=is_named or given["resume"],
-        ) as progress:
-            if dry_run:
-                report = measure(store.settings, plan, task=progress.task)
-            else:
-                report = _load(invocation, store, plan, progress.task)
+        record = RunRecord(name, run, options.mode, started)
+        with nullcontext() if dry_run else store.recorded(record):
+            with record.times.stage("plan"):
+                plan = record.plan = store.plan(name, source, options, run=run)
+            unit, total = task_unit(plan, None)
+            with reported(
+                None if dry_run else store.settings.kafka,
+                command="load",
+                dataset=name,
+                run=run,
+                total=total or None,
+                unit=unit,
+                again=is_named or given["resume"],
+            ) as progress:
+                if plan.unchanged:
+                    report = store.unchanged(plan)
+                elif dry_run:
+                    report = measure(store.settings, plan, task=progress.task)
+                else:
+                    report = _load(invocation, store, plan, progress.task)
         missing = progress.missing
         if not dry_run and store.cache is not None and not store.cache.responds():
             missing.append("cache")  # a load does not need the cache, but the next read uses it
-        seconds = time.monotonic() - began
-        report = replace(
-            report,
-            seconds=round(seconds, 3),
-            rows_per_s=round(report.rows / seconds, 1),
-            missing=tuple(missing),
-            warnings=(*map(_without, missing), *report.warnings),
-        )
+        warnings = (*map(_without, missing), *report.warnings)
+        report = replace(record.timed(report), missing=tuple(missing), warnings=warnings)
+        if not dry_run:
+            report = store.keep_report(report)
         _show_warnings(invocation, report)
         if warm and not dry_run and not report.skipped and store.cache is not None and "cache" not in missing:
             store.warm(f"{report.dataset}@{report.version}")

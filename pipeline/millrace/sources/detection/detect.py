@@ -27,8 +27,12 @@ _BEGINNING_BYTES: Final = 65_536
 _LONG_LINE_BYTES: Final = 4 << 20
 
 
-def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[Format, ListedFiles, SourceOptions]:
+def detect_format(
+    uri: str | Sequence[str], options: SourceOptions, listing: ListedFiles | None = None
+) -> tuple[Format, ListedFiles, SourceOptions]:
     """Return the format, the listed files and the options in force (``.tsv`` means tabs).
+
+    ``listing`` has the files of the source if they are listed already.
 
     Raises ``SourceFormatError`` that names two files of different formats. It is also raised for a file that is named
     like one format and contains another, for a file of an unsupported kind, and for a single line with commas. Raises
@@ -37,9 +41,9 @@ def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[For
     if uri == STANDARD_INPUT:
         return _detect_input(options)
     if options.format is not None:
-        keep_all = options.format == "bytes"
-        return FORMATS[options.format], list_each(uri, keep_all=keep_all), _in_force(options)
-    listing = list_each(uri, keep_all=False)
+        listing = listing or list_each(uri, keep_all=options.format == "bytes")
+        return FORMATS[options.format], listing, _in_force(options)
+    listing = listing or list_each(uri, keep_all=False)
     name = _common_format(short_list(uri), [(file, _format_of(file, options)) for file in listing.files])
     tabs = all(_ending(file) == ".tsv" for file in listing.files)
     if name == "bytes":

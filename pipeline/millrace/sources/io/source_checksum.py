@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from functools import reduce
+from typing import Final, NamedTuple, Self
 
 from isal import isal_zlib
 
@@ -14,6 +18,7 @@ from millrace.sources.io.streams import ByteStream, StreamWrapper, open_bytes, o
 from millrace.sources.model import FilePart, SourceFile
 
 _PASS_BYTES = 1 << 20
+_PACKED: Final = struct.Struct("<IQ")
 
 
 class ByteRange(NamedTuple):
@@ -40,9 +45,21 @@ class SourceChecksum:
         crc = isal_zlib.crc32_combine(self.crc32, other.crc32, other.size_bytes)
         return SourceChecksum(crc, self.size_bytes + other.size_bytes)
 
-    def to_json(self) -> list[int]:
-        """Return the checksum and the number of bytes as a list."""
-        return [self.crc32, self.size_bytes]
+    @classmethod
+    def of(cls, parts: Iterable[SourceChecksum]) -> SourceChecksum:
+        """Return the content of these parts, one after another."""
+        return reduce(cls.followed_by, parts, cls())
+
+
+def pack_checksums(parts: Sequence[SourceChecksum]) -> str:
+    """Return the checksums as text of about 10 characters each; ``unpack_checksums`` restores them."""
+    packed = b"".join(_PACKED.pack(part.crc32, part.size_bytes) for part in parts)
+    return base64.b64encode(zlib.compress(packed)).decode()
+
+
+def unpack_checksums(text: str) -> tuple[SourceChecksum, ...]:
+    """Return the checksums that ``pack_checksums`` packed."""
+    return tuple(SourceChecksum(*pair) for pair in _PACKED.iter_unpack(zlib.decompress(base64.b64decode(text))))
 
 
 class ReadContent:
@@ -60,13 +77,13 @@ class ReadContent:
         """Open the file's bytes, decompressed if the file is compressed."""
         return open_decompressed(file, start, stop, opener=self.open_bytes)
 
-    def of_parts(self, parts: Iterable[FilePart]) -> SourceChecksum | None:
-        """Return the content of all bytes of these parts (file, start, stop), one after another.
+    def of_parts(self, parts: Iterable[FilePart]) -> tuple[SourceChecksum, ...] | None:
+        """Return the content of the bytes of each of these parts (file, start, stop).
 
         A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
         by the reader of the file's first part. None if standard input was not read front to back.
         """
-        total = SourceChecksum()
+        contents = []
         for number, start, stop in parts:
             file = self._files[number]
             checksum = self._read.get(ByteRange(file.uri, start, None if stop < 0 else stop))
@@ -74,8 +91,8 @@ class ReadContent:
                 checksum = self._read_again(file)
             if checksum is None and file.uri == STANDARD_INPUT:
                 return None
-            total = total.followed_by(checksum or SourceChecksum())
-        return total
+            contents.append(checksum or SourceChecksum())
+        return tuple(contents)
 
     def _read_again(self, file: SourceFile) -> SourceChecksum | None:
         with closing(self.open_bytes(file)) as stream:
@@ -86,7 +103,8 @@ class ReadContent:
 
 def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
     """Read all files once, one after another, and return their content; None for standard input."""
-    return ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
+    contents = ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
+    return None if contents is None else SourceChecksum.of(contents)
 
 
 class _Summed(StreamWrapper):

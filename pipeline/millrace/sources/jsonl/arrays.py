@@ -32,6 +32,7 @@ _UNPACK = {
     ".bz2": "bzip2 -dc",
     ".zip": "unzip -p",
 }
+_AS_DOCUMENT = "give --format json, "
 _AS_BYTES = "or store it as it is with --format bytes"
 
 
@@ -65,7 +66,8 @@ def json_refusal(file: SourceFile, array: JsonArray, line: int | None = None) ->
     kind = "holds JSON arrays" if array is JsonArray.LINES else "is a JSON array"
     return SourceFormatError(
         f"{name} {kind} and not one object on each line",
-        hint=f"make JSON lines of it ({_lines_command(file, array.value)}), {_AS_BYTES}",
+        hint=f"{_AS_DOCUMENT if array is JsonArray.OF_OBJECTS else ''}make JSON lines of it "
+        f"({lines_command(file, array.value)}), {_AS_BYTES}",
         file=file.name,
         line=line,
     )
@@ -75,13 +77,15 @@ def spread_refusal(file: SourceFile, line: int) -> SourceFormatError:
     """Return the error for a JSON object that continues on the next line."""
     return SourceFormatError(
         f"{file.name}, line {line}: the object does not end in this line",
-        hint=f"write each object on one line ({_lines_command(file, '.')})",
+        hint=f"write each object on one line ({lines_command(file, '.')}); an array inside of one document is "
+        "loaded by --format json --records KEY",
         file=file.name,
         line=line,
     )
 
 
-def _lines_command(file: SourceFile, query: str) -> str:
+def lines_command(file: SourceFile, query: str) -> str:
+    """Return the shell command that makes JSON lines of a file by a filter of jq."""
     if file.uri == STANDARD_INPUT:
         return f"... | jq -c '{query}' | millrace load NAME -"
     inside = name_inside(file.name).rpartition("/")[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Final
 
@@ -20,7 +20,7 @@ from millrace.sources.jsonl.width import refuse_width
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Format
-from millrace.sources.splits import plan_of_units
+from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import read_columns
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
@@ -33,17 +33,23 @@ _OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """Plan JSON lines files."""
+    text = TextFiles(files, options, open_decompressed, None)
+    return plan_lines("jsonl", uri, text, options, text_units(files, options, None))
+
+
+def plan_lines(name: str, uri: str, text: TextFiles, options: SourceOptions, units: Sequence[Unit]) -> SourcePlan:
+    """Plan the lines of ``text``, which can be read in ``units``, as a source of the format ``name``."""
     given = given_types(options, None)
     check_types(given)
-    text, parser = TextFiles(files, options, open_decompressed, None), TypedLineParser(options, given)
-    sample = first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
+    parser = TypedLineParser(options, given)
+    sample = first_blocks(text.files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
     types = _infer_types(sample, parser, text)
     if types or parser.left_out:
         types = {name: types[name] for name in read_columns(options, {**types, **parser.left_out}, uri)}
     if not types:
-        raise SourceEmptyError(f"{uri} is empty", hint="JSON lines need at least one object with a name in it")
+        raise SourceEmptyError(f"{uri} is empty", hint="JSON needs at least one object with a name in it")
     schema = pa.schema(list(types.items()))
-    return plan_of_units("jsonl", uri, files, options, schema, text_units(files, options, None), "bytes")
+    return plan_of_units(name, uri, text.files, options, schema, units, "bytes")
 
 
 def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles) -> Types:

@@ -28,9 +28,13 @@ from millrace.sources.types import given_types
 
 def read_jsonl(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
     """Yield batches of these parts of a plan, front to back; the types begin as those of the plan and only widen."""
+    return read_lines(plan, parts, TextFiles(plan.files, plan.options, content.open_decompressed, None))
+
+
+def read_lines(plan: SourcePlan, parts: list[FilePart], text: TextFiles) -> Iterator[ReadBatch]:
+    """Yield batches of these parts of a plan whose lines ``text`` opens."""
     types = {field.name: field.type for field in plan.source_schema}
     given = given_types(plan.options, None)
-    text = TextFiles(plan.files, plan.options, content.open_decompressed, None)
     parser = _BlockParser(TypedLineParser(plan.options, given), text)
     blocks = narrow_blocks(blocks_of_lines(text, parts), sum(map(leaf_count, types.values())))
     for block, batch in TypedBlocks(parser, types, given).batches(blocks):

@@ -19,6 +19,7 @@ _REFUSALS: Final = (
         (name, "{option} applies to CSV only, and this is {label}", "{option}")
         for name in ("decimal", "date_format", "true_value", "false_value", "skip_rows", "delimiter")
     ),
+    ("records", "{option} applies to --format json only, and this is {label}", "{option}"),
     ("columns", "{label} have no columns to choose or rename", "--columns"),
     ("rename", "{label} have no columns to choose or rename", "--rename"),
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from millrace.errors import UsageError
 from millrace.sources.detection.detect import detect_format
+from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.path_lists import short_list
 from millrace.sources.model import SourcePlan
 from millrace.sources.options import SourceOptions
@@ -20,12 +21,20 @@ Source = str | Sequence[str] | ArrowCopy
 _DEFAULTS = SourceOptions()
 
 
-def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_splits: int | None = None) -> SourcePlan:
+def plan_source(
+    source: Source,
+    options: SourceOptions = _DEFAULTS,
+    *,
+    max_splits: int | None = None,
+    listing: ListedFiles | None = None,
+) -> SourcePlan:
     """Plan a source: find its files, format and schema, and the parts in which it can be read.
 
     ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
     standard input. It may be a list of these, without ``-``. A copy of Arrow data is also a source, with its name as
     the address. ``max_splits`` overrides the option. With 1 the source is one split, and no boundaries are searched.
+    ``listing`` has the files if they are listed already.
+
     Reads at most ``infer_bytes`` to infer types, and an uncompressed CSV or JSON lines file once to find where its
     splits begin. Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not
     apply to it.
@@ -35,7 +44,7 @@ def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_split
     if isinstance(source, ArrowCopy):
         return _plan_copy(source, options)
     uri = source[0] if not isinstance(source, str) and len(source) == 1 else source
-    format_, listing, in_force = detect_format(uri, options)
+    format_, listing, in_force = detect_format(uri, options, listing)
     unused = unused_option_warnings(options, format_)
     if unused and format_.name == "bytes":
         raise UsageError(unused[0].message, hint="leave it out, or give --format csv")
@@ -50,4 +59,4 @@ def _plan_copy(copy: ArrowCopy, options: SourceOptions) -> SourcePlan:
     if options.format not in (None, "arrow"):
         raise UsageError(f"{copy.name} is Arrow data, and cannot be read as {options.format}", hint="give no format")
     plan = plan_source(copy.path, replace(options, format="arrow"))
-    return replace(plan, uri=copy.name, warnings=(*copy.warnings, *plan.warnings))
+    return replace(plan, uri=copy.name, is_copy=True, warnings=(*copy.warnings, *plan.warnings))

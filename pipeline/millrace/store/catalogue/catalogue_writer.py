@@ -43,6 +43,13 @@ def insertion(table: str, columns: Collection[str]) -> str:
     return f"INSERT INTO {{ks}}.{table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 constant names
 
 
+def using_clause(write_time: int | None, ttl_s: int | None) -> tuple[str, tuple[int, ...]]:
+    """Return the end of an insertion with this write time (microseconds) and time to live, and its values."""
+    given = {name: value for name, value in (("TIMESTAMP", write_time), ("TTL", ttl_s)) if value is not None}
+    text = f" USING {' AND '.join(f'{name} ?' for name in given)}" if given else ""
+    return text, tuple(given.values())
+
+
 class CatalogueWriter:
     """Writer of catalogue rows. Methods that write a row return the number of nodes that acknowledged it (1 or 2)."""
 
@@ -58,15 +65,17 @@ class CatalogueWriter:
         *,
         record_key: tuple[str, UUID, int] | None = None,
         write_time: int | None = None,
+        ttl_s: int | None = None,
     ) -> int:
         """Write one row of the catalogue; record ``record_key`` as under-replicated where one node alone
         acknowledged it.
 
         The record is written before the row while a replica is known to be unreachable, else after it. A loader may be
         killed between the two, and data on one node alone must be on record. A superfluous record is harmless: repair
-        finds nothing missing and removes it. ``write_time`` is in microseconds; None is now.
+        finds nothing missing and removes it. ``write_time`` is in microseconds; None is now. The row expires after
+        ``ttl_s``; None is never.
         """
-        using, last = ("", ()) if write_time is None else (" USING TIMESTAMP ?", (write_time,))
+        using, last = using_clause(write_time, ttl_s)
         prepared = self._cassandra.prepare(insertion(table, values) + using)
         bindings = (*values.values(), *last)
         recorded = record_key and self._writes.is_degraded(self._cassandra.replicas(prepared.bind(bindings)))

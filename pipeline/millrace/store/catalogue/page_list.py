@@ -43,22 +43,22 @@ _PAGE = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ListRef:
-    """The key of a page list, the number of pages that it names, and the checksum of its bytes."""
+    """The key of a list in the table ``pages``, the number of its pages or files, and the checksum of its bytes."""
 
     attempt_id: UUID
     page: int
-    pages: int
+    entries: int
     checksum: bytes
 
     def to_json(self) -> list[Any]:
         """Return a short list, for version rows."""
-        return [self.attempt_id.hex, self.page, self.pages, self.checksum.hex()]
+        return [self.attempt_id.hex, self.page, self.entries, self.checksum.hex()]
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> ListRef:
         """Return the list reference that ``to_json`` encoded."""
-        attempt_id, page, pages, checksum, *_ = value
-        return cls(UUID(hex=attempt_id), page, pages, bytes.fromhex(checksum))
+        attempt_id, page, entries, checksum, *_ = value
+        return cls(UUID(hex=attempt_id), page, entries, bytes.fromhex(checksum))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ def _encode(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
 def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
     """Return the list that ``ref`` names; raises like ``decode_page`` when its bytes are not the written ones."""
     batch = checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored)
-    if batch.num_rows != ref.pages:
-        raise ChunkFormatError(f"a list of {dataset} names {batch.num_rows} pages, not {ref.pages}", dataset=dataset)
+    if batch.num_rows != ref.entries:
+        raise ChunkFormatError(f"a list of {dataset} names {batch.num_rows} pages, not {ref.entries}", dataset=dataset)
     columns = [batch.column(name).to_pylist() for name in _PAGE.names]
     refs = tuple(PageRef(UUID(bytes=attempt_id), *facts) for attempt_id, *facts in zip(*columns, strict=True))
     return PageList(refs, pa.RecordBatch.from_struct_array(batch.column("stats")))

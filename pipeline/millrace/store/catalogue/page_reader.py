@@ -1,4 +1,4 @@
-"""Read the data that a version's row references: its schema, its page lists and its pages, each verified."""
+"""Read the data that a version's row references, verified: its schema, page lists, pages and list of files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import xxhash
 from isal import isal_zlib
 
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
+from millrace.store.catalogue.file_list import LoadedFile, decode_files
 from millrace.store.catalogue.manifest import PageRef
 from millrace.store.catalogue.page import Page, decode_page
 from millrace.store.catalogue.page_list import ListRef, PageList, decode_list, decode_pages_blob
@@ -25,6 +26,7 @@ from millrace.store.catalogue.version import Version
 Accepted = TypeVar("Accepted")
 _CACHED_LISTS = 64
 _CACHED_PAGES = 8
+_GZIP = b"\x1f\x8b"
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class PageReader:
         self._reader = reader
         # Lists can be cached because versions share them and no list ever changes.
         self.page_list = lru_cache(_CACHED_LISTS)(self._page_list)
+        self.file_list = lru_cache(_CACHED_LISTS)(self._file_list)
         # Pages never change either. A reader that repeats its reads, epoch after epoch, fetches a cached page once.
         self.cached_page = lru_cache(_CACHED_PAGES)(self.page)
 
@@ -54,6 +57,19 @@ class PageReader:
 
     def _page_list(self, dataset: str, ref: ListRef) -> PageList:
         return self._page_data(dataset, ref.attempt_id, ref.page, lambda data: decode_list(dataset, ref, data))
+
+    def file_lists(self, version: Version) -> list[ListRef]:
+        """Return the pages of the version's list of loaded files; none if the version has no list."""
+        if version.files_blob is None:
+            return []
+        return decode_pages_blob(self._load_out_of_line(version, version.files_blob))[0]
+
+    def _file_list(self, dataset: str, ref: ListRef) -> tuple[LoadedFile, ...]:
+        return self._page_data(dataset, ref.attempt_id, ref.page, lambda data: decode_files(dataset, ref, data))
+
+    def files(self, version: Version) -> list[LoadedFile]:
+        """Return the files that the version's line has loaded, in the order in which they were added."""
+        return [file for ref in self.file_lists(version) for file in self.file_list(version.dataset, ref)]
 
     def each_ref(self, version: Version) -> Iterator[PageRef]:
         """Yield every page of the version in row order. A list is read once the one before it is used up."""
@@ -121,17 +137,23 @@ class PageReader:
         return [PageRef(attempt_id, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
 
     def stored_out_of_line(self, version: Version) -> list[UUID]:
-        """Return the attempts of the pages that hold a version's out-of-line schema, page list and lists.
+        """Return the attempts of the pages that hold a version's out-of-line columns and the lists that it names.
 
         Lists among them may be shared with other versions.
         """
-        blobs = (blob for blob in (version.schema_blob, version.pages_blob) if blob and blob[:2] != b"\x1f\x8b")
-        return [UUID(hex=json.loads(blob)["attempt_id"]) for blob in blobs] + [
-            one.attempt_id for one in (self.lists(version)[0] if version.pages_blob else [])
-        ]
+        return [attempt_id for attempt_id, _, _ in self.out_of_line_keys(version)]
+
+    def out_of_line_keys(self, version: Version) -> list[tuple[UUID, int, bytes]]:
+        """Return attempt, number and checksum of each page of ``stored_out_of_line``."""
+        blobs = (blob for blob in (version.schema_blob, version.pages_blob, version.files_blob) if blob)
+        references = [json.loads(blob) for blob in blobs if blob[:2] != _GZIP]
+        keys = [(UUID(hex=ref["attempt_id"]), ref["page"], bytes.fromhex(ref["checksum"])) for ref in references]
+        page_lists = self.lists(version)[0] if version.pages_blob else []
+        lists = [*page_lists, *self.file_lists(version)]
+        return [*keys, *((one.attempt_id, one.page, one.checksum) for one in lists)]
 
     def _load_out_of_line(self, version: Version, blob: bytes) -> bytes:
-        if blob[:2] == b"\x1f\x8b":
+        if blob[:2] == _GZIP:
             return blob
         where = json.loads(blob)
 

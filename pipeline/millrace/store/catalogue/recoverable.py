@@ -42,11 +42,13 @@ def unrecoverable_reason(
     if version.attempt_id not in unfenced:
         return fenced
     try:
-        pages = catalogue.pages.refs(catalogue.with_content(version))
+        content = catalogue.with_content(version)
+        pages = catalogue.pages.refs(content)
+        catalogue.pages.files(content)
     except VersionNotFoundError:  # a sweep has emptied it since its row was read
         return UnrecoverableReason("its data was removed")
     except (ChunkError, ChunkMissingError):
-        return UnrecoverableReason("its list of pages is missing or damaged")
+        return UnrecoverableReason("its list of pages or files is missing or damaged")
     return None if {page.attempt_id for page in pages} <= unfenced else fenced
 
 

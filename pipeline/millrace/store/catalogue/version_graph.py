@@ -74,6 +74,21 @@ class VersionGraph:
         contained = line._contained_in(line.visible)
         return [version for version in reversed(line.visible) if version.label not in contained]
 
+    def rivals(self, version: Version) -> list[Version]:
+        """Return the visible appends and merges of the version's line that neither contain it nor are contained in it.
+
+        Oldest first.
+        """
+        contained = self._contained_in([version]) | {version.label}
+        line = (v for v in reversed(self.visible) if v.mode != "replace" and v.root == version.root)
+        others = (other for other in line if other.label not in contained)
+        return [other for other in others if version.label not in self._contained_in([other])]
+
+    def is_withdrawn(self, label: str) -> bool:
+        """Return whether the version of this label was withdrawn or deleted."""
+        version = self._by_label.get(label)
+        return version is not None and version.deleted_at is not None
+
     def holder(self, label: str) -> Version | None:
         """Return the oldest visible version that contains the rows added by the version of this label, or None.
 
@@ -146,7 +161,7 @@ class VersionGraph:
         latest = self.latest
         if latest is None:
             return Base(None, planned.number) if mode == "replace" else planned
-        if latest.label == planned.parent or (mode == "append" and self._visible_root(planned.parent) == latest.root):
+        if latest.label == planned.parent or (mode != "replace" and self._visible_root(planned.parent) == latest.root):
             return planned
         return Base(latest.label, max(planned.number, self.next_number))
 

@@ -2,7 +2,7 @@
 
 No load, read or import ever creates a table. If two nodes create a table at the same time, each has a different table
 under the same name. The schema's number is stored in the comment of ``versions``. A keyspace with another number is
-rejected.
+rejected; ``millrace init`` upgrades one with the number before.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from millrace.errors import StoreSchemaError, StoreUnavailableError
 from millrace.settings import CassandraSettings, run_hint
 
 SCHEMA_NUMBER = 4
+UPGRADED_NUMBER = 3
+"""The schema number that ``millrace init`` upgrades in place."""
+
+_AGREEMENT_S = 60
+"""Seconds until all nodes must have the same schema. The driver's 10 s are too short on a busy machine."""
 
 # NoopCompressor keeps a checksum per 64 KiB block of data that is already compressed. read_repair and speculative_retry
 # are off because every read names its replica. An answer of the other replica, or an overwrite by last-write-wins,
@@ -91,33 +96,71 @@ TABLES: dict[str, str] = {
 }
 
 
+_UPGRADE = (
+    "ALTER TABLE {keyspace}.versions ADD IF NOT EXISTS files blob",
+    f"ALTER TABLE {{keyspace}}.versions WITH comment = 'millrace schema {SCHEMA_NUMBER}'",
+)
+"""The statements that upgrade a keyspace of ``UPGRADED_NUMBER`` after its new tables are created. The last one sets the
+number, so an upgrade that was interrupted anywhere is done again. Each of them changes nothing when it is repeated."""
+
+
 def statements(settings: CassandraSettings) -> list[str]:
-    """Return the CQL that creates the keyspace and every table, in order, as ``millrace init --print`` shows it."""
+    """Return the CQL of ``millrace init --print``, in order.
+
+    It creates the keyspace and every table, and upgrades a keyspace of the schema before. In a new or current keyspace
+    the statements of the upgrade change nothing.
+    """
     keyspace = (
         f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
         f"{{'class': 'NetworkTopologyStrategy', '{settings.local_dc}': {settings.replication_factor}}}"
     )
-    tables = (" ".join(table.replace("{keyspace}", settings.keyspace).split()) for table in TABLES.values())
-    return [keyspace, *tables]
+    return [keyspace, *(_rendered(text, settings) for text in (*TABLES.values(), *_UPGRADE))]
 
 
-def create(session: Session, settings: CassandraSettings) -> None:
-    """Create the keyspace and the tables on every node. Calling it again changes nothing.
+def _rendered(text: str, settings: CassandraSettings) -> str:
+    return " ".join(text.replace("{keyspace}", settings.keyspace).split())
+
+
+def create(session: Session, settings: CassandraSettings) -> int | None:
+    """Create the keyspace and the tables on every node, or upgrade those of schema ``UPGRADED_NUMBER``.
+
+    Returns the number that was upgraded, else None. Calling it again changes nothing.
+
+    All statements go to one node, the same in every process. It runs them one after another, so two calls at the same
+    moment never create a table twice. Every statement waits until all nodes have the same schema.
 
     Raises ``StoreUnavailableError`` while a node is down. A schema change made then may conflict with a different one
     on that node.
     """
-    down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
-    if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
+    hosts = session.cluster.metadata.all_hosts()
+    down = [str(host.address) for host in hosts if host.is_up is False]
+    if down or len(hosts) < settings.replication_factor:
         raise StoreUnavailableError(
             f"tables can be created only while every node is up; down: {', '.join(down) or 'the second node'}",
             hint="start it and run millrace init again",
             node=", ".join(down) or None,
         )
-    _check_number(settings.keyspace, _comments(session, settings.keyspace))
-    for statement in statements(settings):
-        session.execute(statement, timeout=60)
+    session.cluster.max_schema_agreement_wait = _AGREEMENT_S
+    host = min(hosts, key=lambda host: (host.datacenter != settings.local_dc, str(host.address)))
+    number = _number(_comments(session, settings.keyspace, host))
+    if number != UPGRADED_NUMBER:
+        _check_number(settings.keyspace, number)
+    upgrades = number == UPGRADED_NUMBER
+    every = statements(settings)
+    for statement in every if upgrades else every[: -len(_UPGRADE)]:
+        _change(session, statement, host)
     check(session, settings)
+    return number if upgrades else None
+
+
+def _change(session: Session, statement: str, host: Host) -> None:
+    """Run one schema change; raise ``StoreUnavailableError`` unless all nodes then have the same schema."""
+    result = session.execute(statement, timeout=60, host=host)
+    if not result.response_future.is_schema_agreed:
+        raise StoreUnavailableError(
+            "the nodes do not have the same schema yet",
+            hint="run millrace init again; millrace doctor shows the nodes",
+        )
 
 
 def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
@@ -139,7 +182,7 @@ def check(session: Session, settings: CassandraSettings, host: Host | None = Non
             actual=factor,
         )
     comments = _comments(session, keyspace, host)
-    _check_number(keyspace, comments)
+    _check_number(keyspace, _number(comments))
     missing = [name for name in TABLES if name not in comments]
     if missing:
         raise StoreSchemaError(
@@ -153,19 +196,25 @@ def _comments(session: Session, keyspace: str, host: Host | None = None) -> dict
     return {row.table_name: row.comment for row in rows}
 
 
-def _check_number(keyspace: str, comments: Mapping[str, str]) -> None:
-    """Raise ``StoreSchemaError`` if the keyspace was made by a Millrace with another schema number.
+def _number(comments: Mapping[str, str]) -> int | None:
+    """Return the schema number of a keyspace's tables; 0 for a table ``versions`` that Millrace did not create.
 
-    The number is 0 for a table ``versions`` that Millrace did not create.
+    Returns None for a keyspace without that table.
     """
     if "versions" not in comments:
-        return
+        return None
     digits = comments["versions"].rpartition(" ")[2]
-    number = int(digits) if digits.isdecimal() else 0
-    if number != SCHEMA_NUMBER:
-        raise StoreSchemaError(
-            f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
-            hint=f"drop the keyspace and run millrace init, or use another keyspace{run_hint('reset')}",
-            expected=SCHEMA_NUMBER,
-            actual=number,
-        )
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _check_number(keyspace: str, number: int | None) -> None:
+    """Raise ``StoreSchemaError`` if the keyspace was made by a Millrace with another schema number."""
+    if number in (None, SCHEMA_NUMBER):
+        return
+    other = f"drop the keyspace and run millrace init, or use another keyspace{run_hint('reset')}"
+    raise StoreSchemaError(
+        f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
+        hint="millrace init upgrades it" if number == UPGRADED_NUMBER else other,
+        expected=SCHEMA_NUMBER,
+        actual=number,
+    )

@@ -14,6 +14,7 @@ from millrace.store.catalogue.version import DELETED, Version
 from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.report_removal import remove_reports
 from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
 from millrace.store.repair.repair import ALIVE
@@ -153,6 +154,7 @@ class VersionDeletion:
             report.problems.append(str(error))
         else:
             self._sweeps.empty_deleted(name, grace=grace)
+            remove_reports(self._replicas, name)
 
 
 def _merged_with(graph: VersionGraph, label: str) -> tuple[str, ...]:

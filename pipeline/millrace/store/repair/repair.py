@@ -19,6 +19,7 @@ from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.repair.chunk_repair import repair_chunk
+from millrace.store.repair.report_repair import repair_reports
 from millrace.store.repair.row_repair import repair_rows
 
 ALIVE = timedelta(hours=3)
@@ -58,7 +59,8 @@ class RepairReport:
         if not self.ok:
             left = max(self.records - self.cleared - self.pending, len(self.problems))
             return f"{left:,} parts are still on one node only, {copies}"
-        return f"everything is on two nodes again, {copies}" if self.records else "nothing to repair"
+        is_repaired = self.records or self.copies
+        return f"everything is on two nodes again, {copies}" if is_repaired else "nothing to repair"
 
     def to_json(self) -> dict[str, Any]:
         """Return every field and ``ok`` as JSON-compatible values."""
@@ -75,7 +77,7 @@ class ReplicaRepair:
         self._reader = reader
 
     def repair(self, names: Sequence[str], *, task: ProgressTask) -> RepairReport:
-        """Repair the named datasets.
+        """Repair the named datasets, and the reports of their newest 1,000 runs.
 
         A record that cannot be repaired is a problem in the report, not an exception.
 
@@ -96,6 +98,7 @@ class ReplicaRepair:
             self.repair_attempts(
                 dataset, {row.attempt_id for row in rows}, report, task=task, writing=writing, publishers=publishers
             )
+            report.copies += repair_reports(self._cassandra, dataset)
         return report
 
     def repair_attempts(

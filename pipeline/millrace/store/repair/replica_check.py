@@ -5,7 +5,6 @@ Each node is read on its own, so that a missing replica is found before it is ne
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -84,7 +83,7 @@ class ReplicaCheck:
             )
 
     def missing_pages(self, version: Version) -> Iterator[MissingReplica]:
-        """Yield manifest pages and page lists of the version that are missing or fail their checksum on a node."""
+        """Yield pages and lists of the version that are missing or fail their checksum on a node."""
         checksums: dict[UUID, dict[int, bytes]] = {}
         owners: dict[UUID, UUID] = {}
         for (attempt_id, page), checksum, owner in self._referenced_pages(version):
@@ -133,12 +132,8 @@ class ReplicaCheck:
 
     def _referenced_pages(self, version: Version) -> Iterator[tuple[PageKey, bytes, UUID]]:
         """Yield every page that the version references: its key, its checksum, and the attempt of its repair record."""
-        for blob in (version.schema_blob, version.pages_blob):
-            if blob and blob[:2] != b"\x1f\x8b":
-                page = json.loads(blob)
-                yield (UUID(hex=page["attempt_id"]), page["page"]), bytes.fromhex(page["checksum"]), version.attempt_id
-        for ref in self._catalogue.pages.lists(version)[0]:
-            yield (ref.attempt_id, ref.page), ref.checksum, version.attempt_id
+        for attempt_id, number, checksum in self._catalogue.pages.out_of_line_keys(version):
+            yield (attempt_id, number), checksum, version.attempt_id
         for page in self._catalogue.pages.each_ref(version):
             yield (page.attempt_id, page.page), page.checksum, page.attempt_id
 

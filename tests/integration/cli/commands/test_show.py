@@ -21,7 +21,9 @@ def test_init_can_be_repeated_and_printed(millrace: Millrace) -> None:
     statements = [line for line in printed.out.splitlines() if not line.startswith("--")]
     assert statements[0].startswith("CREATE KEYSPACE IF NOT EXISTS ")
     assert all(line.endswith(";") for line in statements)
-    assert len(statements) == 1 + len(done.json["tables"])
+    assert len(statements) == 1 + len(done.json["tables"]) + 2
+    assert statements[-1].endswith(".versions WITH comment = 'millrace schema 4';")
+    assert done.json["upgraded_from"] is None
 
 
 def test_a_missing_keyspace_is_one_line(millrace: Millrace) -> None:

@@ -29,7 +29,8 @@ def test_a_json_array_is_refused_with_the_command_that_makes_lines_of_it(write: 
         plan_source(str(path))
     lines = "answer_lines.jsonl" if name == "answer.jsonl" else "answer.jsonl"
     assert f"{name} is a JSON array and not one object on each line" in str(refused.value)
-    assert f"jq -c '.[]' {path} > {lines}" in str(refused.value)
+    assert f"give --format json, make JSON lines of it (jq -c '.[]' {path} > {lines})" in str(refused.value)
+    assert plan_source(str(path), SourceOptions(format="json", column_types=(("x", "int64"),))).format == "json"
     assert plan_source(str(path), SourceOptions(format="bytes")).kind == "bytes"
 
 

@@ -57,7 +57,7 @@ def test_a_time_names_the_version_that_was_the_latest_then(
     for host in (cassandra.a, cassandra.b):
         for _, row in host.rows["versions"].values():
             row["committed_at"] = first.replace(tzinfo=None) + timedelta(hours=row["number"] - 1)
-            blobs = {"schema_blob": row["arrow_schema"], "pages_blob": row["pages"]}
+            blobs = {"schema_blob": row["arrow_schema"], "pages_blob": row["pages"], "files_blob": row["files"]}
             moved = replace(by_number[row["number"]], committed_at=row["committed_at"].replace(tzinfo=UTC), **blobs)
             row["checksum"] = moved.compute_checksum()
     for minutes, label in ((0, three[0]), (59, three[0]), (60, three[1]), (119, three[1]), (120, three[2])):
@@ -85,7 +85,8 @@ def test_a_list_of_datasets_leaves_out_those_without_a_version(store: Store, csv
 
 
 FIELDS = ["number", "hex", "parent", "mode", "kind", "run", "code", "rows", "raw_bytes", "stored_bytes", "chunks",
-          "page_count", "attempts", "source", "settings", "committed_at", "arrow_schema", "pages"]  # fmt: skip
+          "page_count", "attempts", "source", "settings", "committed_at", "arrow_schema", "pages",
+          "files"]  # fmt: skip
 
 
 @pytest.mark.parametrize("column", [name for name in FIELDS if name not in ("number", "hex")])

@@ -36,7 +36,7 @@ def published_at(store: Store, cassandra: FakeCassandra, csv: Csv) -> Moments:
                 if numbers:
                     changed["number"] = numbers[place]
                 version = Version.from_row("d", type("Row", (), changed))
-                blobs = {"schema_blob": row["arrow_schema"], "pages_blob": row["pages"]}
+                blobs = {"schema_blob": row["arrow_schema"], "pages_blob": row["pages"], "files_blob": row["files"]}
                 changed["checksum"] = _with(version, blobs).compute_checksum()
                 del host.rows["versions"][key]
                 host.rows["versions"]["d", changed["number"], row["hex"]] = (stamp, changed)

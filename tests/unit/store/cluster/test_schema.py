@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +22,16 @@ def test_the_keyspace_is_created_first_and_every_table_once_with_if_not_exists()
     made = schema.statements(SETTINGS)
     assert made[0].startswith("CREATE KEYSPACE IF NOT EXISTS ks WITH replication")
     assert "'NetworkTopologyStrategy', 'dc7': 2" in made[0]
-    names = [re.match(r"CREATE TABLE IF NOT EXISTS ks\.(\w+) \(", line)[1] for line in made[1:]]  # type: ignore[index]
+    names = [re.match(r"CREATE TABLE IF NOT EXISTS ks\.(\w+) \(", line)[1] for line in made[1:-2]]  # type: ignore[index]
     assert names == list(schema.TABLES)
     assert not any("{keyspace}" in line or "\n" in line for line in made)
+
+
+def test_the_statements_end_with_those_of_the_upgrade_and_set_the_number_last() -> None:
+    assert schema.statements(SETTINGS)[-2:] == [
+        "ALTER TABLE ks.versions ADD IF NOT EXISTS files blob",
+        "ALTER TABLE ks.versions WITH comment = 'millrace schema 4'",
+    ]
 
 
 @pytest.mark.parametrize("table", list(schema.TABLES))
@@ -51,21 +59,60 @@ def test_nothing_needs_a_lightweight_transaction() -> None:
             assert "LOGGED" not in line or "UNLOGGED" in line, f"{path.name}: {line}"
 
 
+class Result(list[Any]):
+    """The result of a statement, after which both nodes have the same schema unless ``is_agreed`` is false."""
+
+    def __init__(self, rows: Iterable[Any] = (), *, is_agreed: bool = True) -> None:
+        super().__init__(rows)
+        self.response_future = SimpleNamespace(is_schema_agreed=is_agreed)
+
+    def one(self) -> Any:
+        return self[0] if self else None
+
+
 class FakeSession:
+    """A cluster of two nodes with the tables of a schema, which the statements of ``create`` change."""
+
     def __init__(self, factor: str | None = "2", number: int = schema.SCHEMA_NUMBER, lacks: str = "") -> None:
         self.executed: list[str] = []
-        self.cluster = SimpleNamespace(
-            metadata=SimpleNamespace(all_hosts=lambda: [SimpleNamespace(is_up=True, address=a) for a in "ab"])
-        )
-        self.factor, self.number, self.lacks = factor, number, lacks
+        self.asked: list[Any] = []
+        hosts = [SimpleNamespace(is_up=True, address=a, datacenter="dc7") for a in "ba"]
+        self.cluster = SimpleNamespace(metadata=SimpleNamespace(all_hosts=lambda: hosts))
+        self.factor, self.number = factor, number
+        self.tables = {table for table in schema.TABLES if table != lacks}
+        self.has_files = True
+        self.killed_after: int | None = None
+        self.is_agreed = True
 
     def execute(self, query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
         self.executed.append(query)
+        self.asked.append(host)
         if "system_schema.keyspaces" in query:
-            row = None if self.factor is None else SimpleNamespace(replication={"dc7": self.factor})
-            return SimpleNamespace(one=lambda: row)
-        tables = [table for table in schema.TABLES if table != self.lacks]
-        return [SimpleNamespace(table_name=name, comment=f"millrace schema {self.number}") for name in tables]
+            return Result([] if self.factor is None else [SimpleNamespace(replication={"dc7": self.factor})])
+        if query.startswith("SELECT"):
+            return Result(
+                SimpleNamespace(table_name=name, comment=f"millrace schema {self.number}") for name in self.tables
+            )
+        if self.killed_after is not None and len(self.changes) > self.killed_after:
+            raise KeyboardInterrupt
+        if created := re.match(r"CREATE TABLE IF NOT EXISTS ks\.(\w+)", query):
+            self.tables.add(created[1])
+        elif "ADD IF NOT EXISTS files" in query:
+            self.has_files = True
+        elif number := re.search(r"WITH comment = 'millrace schema (\d+)'", query):
+            self.number = int(number[1])
+        return Result(is_agreed=self.is_agreed)
+
+    @property
+    def changes(self) -> list[str]:
+        return [query for query in self.executed if not query.startswith("SELECT")]
+
+
+def session_of_schema_3() -> FakeSession:
+    session = FakeSession(number=3)
+    session.tables -= {"reports", "dataset_runs"}
+    session.has_files = False
+    return session
 
 
 @pytest.mark.parametrize(
@@ -85,6 +132,7 @@ class FakeSession:
             FakeSession(number=2),
             "has schema 2, this Millrace has 4: drop the keyspace and run millrace init, or use",
         ),
+        (FakeSession(number=3), "keyspace 'ks' has schema 3, this Millrace has 4: millrace init upgrades it"),
         (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
     ],
 )
@@ -116,7 +164,59 @@ def test_init_changes_nothing_in_a_keyspace_of_another_schema(number: int) -> No
     session = FakeSession(number=number)
     with pytest.raises(StoreSchemaError, match=f"has schema {number}"):
         schema.create(session, SETTINGS)
-    assert not [query for query in session.executed if not query.startswith("SELECT")]
+    assert session.changes == []
+
+
+def test_a_new_keyspace_is_created_without_the_statements_of_the_upgrade() -> None:
+    session = FakeSession()
+    session.tables.clear()
+    assert schema.create(session, SETTINGS) is None
+    assert session.changes == schema.statements(SETTINGS)[:-2]
+
+
+def test_init_upgrades_schema_3_and_sets_the_number_last() -> None:
+    session = session_of_schema_3()
+    assert schema.create(session, SETTINGS) == 3
+    assert session.changes == schema.statements(SETTINGS)
+    assert (session.number, session.has_files, session.tables) == (4, True, set(schema.TABLES))
+    assert schema.create(session, SETTINGS) is None
+
+
+def test_all_changes_are_made_by_the_same_node_so_that_two_calls_never_create_a_table_twice() -> None:
+    session = session_of_schema_3()
+    schema.create(session, SETTINGS)
+    assert {host.address for query, host in zip(session.executed, session.asked, strict=True) if host} == {"a"}
+    assert all(host for query, host in zip(session.executed, session.asked, strict=True) if query in session.changes)
+
+
+@pytest.mark.parametrize("killed_after", range(len(schema.TABLES) + 3))
+def test_an_upgrade_that_was_killed_is_completed_by_the_next_call(killed_after: int) -> None:
+    session = session_of_schema_3()
+    session.killed_after = killed_after
+    with pytest.raises(KeyboardInterrupt):
+        schema.create(session, SETTINGS)
+    assert session.number == 3
+    with pytest.raises(StoreSchemaError, match="millrace init upgrades it"):
+        schema.check(session, SETTINGS)
+    session.killed_after = None
+    assert schema.create(session, SETTINGS) == 3
+    assert (session.number, session.has_files, session.tables) == (4, True, set(schema.TABLES))
+
+
+def test_an_upgrade_stops_before_the_number_is_set_while_the_nodes_differ() -> None:
+    session = session_of_schema_3()
+    session.is_agreed = False
+    with pytest.raises(StoreUnavailableError, match="the nodes do not have the same schema yet: run millrace init"):
+        schema.create(session, SETTINGS)
+    assert (len(session.changes), session.number) == (1, 3)
+
+
+def test_an_upgrade_is_refused_while_a_node_is_down() -> None:
+    session = session_of_schema_3()
+    session.cluster.metadata.all_hosts()[0].is_up = False
+    with pytest.raises(StoreUnavailableError, match="only while every node is up; down: b"):
+        schema.create(session, SETTINGS)
+    assert session.executed == []
 
 
 @pytest.mark.parametrize("keyspace", ["Millrace", "a-b", 'x"; DROP KEYSPACE y; --', "", "a" * 49, "ks\n"])

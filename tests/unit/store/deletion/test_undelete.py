@@ -328,7 +328,7 @@ def test_a_version_without_its_list_of_pages_is_neither_listed_nor_undeleted(
     else:
         set_mark(cassandra, labels[2], pages=b"damaged")
     assert store.versions("d", deleted=True) == []
-    with pytest.raises(VersionNotFoundError, match="its list of pages is missing or damaged"):
+    with pytest.raises(VersionNotFoundError, match="its list of pages or files is missing or damaged"):
         store.undelete("d@3")
 
 

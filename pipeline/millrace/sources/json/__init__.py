@@ -1,0 +1,1 @@
+"""JSON documents: an array of objects in each file, read as JSON lines."""
