@@ -156,7 +156,7 @@ def test_a_failed_run_is_posted_with_the_report_that_the_store_keeps(
     connection: Any, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection()
-    failed = replace(REPORT_OF_ASSETS, run="ingest_trips/r", state="failed", error=ERROR)
+    failed = replace(REPORT_OF_ASSETS, run="ingest_trips/r", error=ERROR)
     kept = SimpleNamespace(run_report=lambda run: {"ingest_trips/r": failed}[run])
     monkeypatch.setattr(notifier, "connect", lambda: nullcontext(kept))
     ReportNotifier(connection="hook", source="trips")(ended("task_failure"))
