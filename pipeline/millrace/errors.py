@@ -15,7 +15,8 @@
     │   ├── SourceFormatError         a ragged row, an open quote, invalid UTF-8: with its line
     │   ├── SourceTypeError           a column that changes its type: both types, its line, the option
     │   ├── SourceTooLargeError       a unit that must be read at once and is over the limit
-    │   └── SourceChangedError        changed while it was read
+    │   ├── SourceChangedError        changed while it was read
+    │   └── BadRowsError              more bad rows than the budget allows
     ├── ChunkError
     │   ├── RowTooLargeError          one row that no chunk can hold
     │   ├── ChunkFormatError          stored bytes that are not a valid chunk
@@ -46,6 +47,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "BadRowsError",
     "CacheError",
     "ChecksumMismatchError",
     "ChunkError",
@@ -157,6 +159,10 @@ class SourceTooLargeError(SourceError):
 
 class SourceChangedError(SourceError):
     """The source changed between planning and reading, or while it was read."""
+
+
+class BadRowsError(SourceError):
+    """The source has more bad rows than the budget of the load allows; ``context`` has the first reasons."""
 
 
 class ChunkError(MillraceError):

@@ -252,10 +252,15 @@ def _table(reader: _Reader, dataset: str, row: Any, verdict: Verdict) -> pa.Tabl
     _check_row(dataset, row)
     _check_files(reader, dataset, row)
     schema = pa.ipc.read_schema(pa.py_buffer(_blob(reader, dataset, row.arrow_schema)))
-    layout = json.loads(row.settings)["layout"]
+    settings = json.loads(row.settings)
+    layout, format_number = settings["layout"], settings.get("format", 1)
+    if format_number > 2:
+        raise ValueError(f"the format {format_number} is not known")
     batches = []
     for writer, page, checksum in _page_places(reader, dataset, json.loads(_blob(reader, dataset, row.pages))):
         for chunk in _chunks(reader.page(dataset, writer, page, checksum)):
+            if len(chunk["tiles"]) > len(layout) or (len(chunk["tiles"]) < len(layout) and format_number < 2):
+                raise Damaged("the number of tiles of a chunk")
             batches.append(reader.batch(dataset, writer, chunk, schema, layout))
             verdict.chunks += 1
     return pa.Table.from_batches(batches, schema=schema)
@@ -316,13 +321,15 @@ def _chunks(page: bytes) -> Iterator[dict[str, Any]]:
 
 def _batch(stored: Sequence[bytes], chunk: Mapping[str, Any], schema: pa.Schema, layout: Any) -> pa.RecordBatch:
     columns: list[pa.Array] = []
-    for data, tile, (first, count) in zip(stored, chunk["tiles"], layout, strict=True):
+    for data, tile, (first, count) in zip(stored, chunk["tiles"], layout[: len(stored)], strict=True):
         raw = gzip.decompress(data) if tile["codec"] == "gzip" else data
         ending = zlib.crc32(raw).to_bytes(4, "little") + (len(raw) & 0xFFFFFFFF).to_bytes(4, "little")
         if ending != tile["raw_checksum"]:
             raise Damaged("the bytes within a tile")
         batch = pa.ipc.open_stream(raw).read_next_batch()
         columns += [_column(batch.column(i), schema.field(first + i).type) for i in range(count)]
+    # A chunk that is older than a column has no tile of it.
+    columns += [pa.nulls(chunk["rows"], field.type) for field in list(schema)[len(columns) :]]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

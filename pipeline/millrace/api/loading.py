@@ -14,12 +14,15 @@ from millrace.load import (
     LoadPlan,
     LoadReport,
     RunRecord,
+    SplitOverBudgetError,
     SplitResult,
     confirm_version,
     load_split,
     make_plan,
     outcome,
     publish,
+    publish_rejects_of_split,
+    report_fields,
     skipped_report,
     unfinished_run,
     version_report,
@@ -65,8 +68,24 @@ class Loading(Reports):
     def load_split(
         self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None = None, attempt: int = 1
     ) -> SplitResult:
-        """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet."""
-        return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+        """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet.
+
+        Raises ``BadRowsError`` if this split alone has more bad rows than the load may have; only its rejects are
+        visible then.
+        """
+        try:
+            return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+        except SplitOverBudgetError as error:
+            with catalogue_writes(self.cassandra) as writes:
+                raise publish_rejects_of_split(
+                    self.catalogue,
+                    CatalogueWriter(self.cassandra, writes),
+                    writes,
+                    plan,
+                    split,
+                    error.rejects,
+                    error.refusal,
+                ) from None
 
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load."""
@@ -160,4 +179,7 @@ class Loading(Reports):
             for page in self.catalogue.pages.refs(version)
             if page.added_by == label or (version.mode == "merge" and not added_by)
         ]
-        return version_report(self.catalogue, version, added, self.catalogue.under_replicated_of(version))
+        every = [version] if label == version.label else self.catalogue.all_versions(version.dataset)
+        own = next((other for other in every if other.label == label), version)
+        rejected = report_fields(version.dataset, own.settings.get("rejects"))
+        return version_report(self.catalogue, version, added, self.catalogue.under_replicated_of(version), **rejected)

@@ -7,7 +7,7 @@ programs.
 
 from millrace.chunks.cast import cast_batch, cast_stored_numbers
 from millrace.chunks.choose import choose_row_group_bytes
-from millrace.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
+from millrace.chunks.encode import Chunk, OlderChunk, assemble, assemble_as_stored, encode_row_group
 from millrace.chunks.encoding.codecs import CODECS
 from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TileLayout
@@ -17,6 +17,7 @@ from millrace.chunks.statistics.stats import (
     column_stats,
     compute_stats,
     merge_stats,
+    selected_stats,
     stats_schema,
     without_bounds,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Chunk",
     "ChunkSettings",
     "ColumnStats",
+    "OlderChunk",
     "RowGroup",
     "RowGrouper",
     "Tile",
@@ -41,6 +43,7 @@ __all__ = [
     "decode_tile",
     "encode_row_group",
     "merge_stats",
+    "selected_stats",
     "stats_schema",
     "without_bounds",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -43,6 +44,13 @@ class Chunk:
     def stored_bytes(self) -> int:
         """Return the bytes of all tiles as stored."""
         return sum(tile.stored_bytes for tile in self.tiles)
+
+
+class OlderChunk(NamedTuple):
+    """The number of tiles and of rows of a chunk that is older than a column: it has only the layout's first tiles."""
+
+    tiles: int
+    rows: int
 
 
 def encode_columns(batch: pa.RecordBatch, columns: Sequence[int], index: int, settings: ChunkSettings) -> Tile:
@@ -164,15 +172,21 @@ def assemble_as_stored(
     layout: TileLayout,
     schema: pa.Schema,
     columns: Sequence[int] | None = None,
+    *,
+    older: OlderChunk | None = None,
 ) -> pa.RecordBatch:
-    """Assemble rows as ``assemble`` does, but in the chunk's own types, which may be narrower; copy nothing."""
+    """Assemble rows as ``assemble`` does, but in the chunk's own types, which may be narrower; copy nothing.
+
+    The columns that an ``older`` chunk lacks have the type null.
+    """
     selected = range(len(schema)) if columns is None else columns
-    tile_indices = layout.tiles_of(columns)
+    tile_indices = layout.tiles_of(columns, tile_count=older and older.tiles)
     if len(tiles) != len(tile_indices) or layout.column_count != len(schema):
         raise ChunkFormatError(
             f"{len(tiles)} tiles, {len(tile_indices)} expected by a layout of {layout.column_count} columns"
         )
-    if len({tile.num_rows for tile in tiles}) != 1:
+    rows = {tile.num_rows for tile in tiles} or {older.rows if older else 0}
+    if len(rows) != 1:
         raise ChunkFormatError(f"the tiles of one chunk differ in rows: {[tile.num_rows for tile in tiles]}")
     decoded = {}
     for tile, index in zip(tiles, tile_indices, strict=True):
@@ -182,5 +196,8 @@ def assemble_as_stored(
             decoded[column] = (tile.column(position), tile.schema.field(position))
     if not len(selected):
         return tiles[0].select([]).replace_schema_metadata(schema.metadata)
+    if older:
+        missing = (column for column in selected if column not in decoded)
+        decoded |= {column: (pa.nulls(*rows), pa.field(schema.field(column).name, pa.null())) for column in missing}
     physical = pa.schema([decoded[column][1] for column in selected])
     return pa.RecordBatch.from_arrays([decoded[column][0] for column in selected], schema=physical)

@@ -9,9 +9,12 @@ from typing import Self
 
 import pyarrow as pa
 
-from millrace.errors import ChunkFormatError
+from millrace.errors import ChunkFormatError, SourceTypeError
 
 TILES_MAX = 64
+"""Tiles of the layout of a new dataset."""
+EXTENDED_TILES_MAX = 128
+"""Tiles of a layout to which later loads added columns."""
 _FEW_TILES = 8
 _COLUMNS_A_TILE = 3
 
@@ -21,7 +24,8 @@ class TileLayout:
     """The columns of each tile, by index: neighbours together, every column in exactly one tile.
 
     The layout is the same for all chunks of a load, so a read of 2 of 200 columns fetches at most two tiles of each
-    chunk. It is recorded with the version, so that a reader needs nothing else to know which tiles to fetch.
+    chunk. It is recorded with the version, so that a reader needs nothing else to know which tiles to fetch. A chunk
+    that is older than a column has only the first tiles of the layout. Its other columns are null.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -34,21 +38,41 @@ class TileLayout:
     @classmethod
     def for_schema(cls, schema: pa.Schema) -> Self:
         """Use one column a tile up to 8 columns, 8 tiles up to 24, then 3 columns a tile, and at most 64 tiles."""
-        count = len(schema)
-        tiles = max(1, min(count, _FEW_TILES), min(-(-count // _COLUMNS_A_TILE), TILES_MAX))
-        edges = [count * tile // tiles for tile in range(tiles + 1)]
-        return cls(tuple(tuple(range(low, high)) for low, high in pairwise(edges)))
+        return cls(_tiles(0, len(schema), TILES_MAX))
+
+    def extended(self, column_count: int) -> Self:
+        """Return the layout with new tiles for the columns from ``self.column_count`` to ``column_count``.
+
+        Raises ``SourceTypeError`` if it has no room for another tile.
+        """
+        new = column_count - self.column_count
+        room = EXTENDED_TILES_MAX - len(self.columns)
+        if new <= 0:
+            return self
+        if room <= 0:
+            raise SourceTypeError(
+                f"a dataset to which columns were added has at most {EXTENDED_TILES_MAX} tiles a chunk",
+                hint="load all of its data again with the mode replace",
+            )
+        return type(self)((*self.columns, *_tiles(self.column_count, new, min(room, TILES_MAX))))
+
+    def begins_with(self, other: TileLayout) -> bool:
+        """Return whether the first tiles are those of the other layout, so that its chunks can be read by this one."""
+        return self.columns[: len(other.columns)] == other.columns
 
     @property
     def column_count(self) -> int:
         """Return the number of columns in all tiles."""
         return sum(len(tile) for tile in self.columns)
 
-    def tiles_of(self, columns: Iterable[int] | None) -> tuple[int, ...]:
+    def tiles_of(self, columns: Iterable[int] | None, *, tile_count: int | None = None) -> tuple[int, ...]:
         """Return the tiles that hold these columns, ascending.
 
-        None means all columns. For no columns it is the first tile, for its row count.
+        None means all columns. For no columns it is the first tile, for its row count. A chunk that is older than a
+        column has only the first ``tile_count`` tiles; of such a chunk the result may be empty.
         """
+        if tile_count is not None:
+            return tuple(tile for tile in self.tiles_of(columns) if tile < tile_count)
         if columns is None:
             return tuple(range(len(self.columns)))
         requested = set(columns)
@@ -65,3 +89,11 @@ class TileLayout:
     def from_json(cls, value: Sequence[Sequence[int]]) -> Self:
         """Make a layout from the result of ``to_json``."""
         return cls(tuple(tuple(tile) for tile in value))
+
+
+def _tiles(first: int, count: int, tiles_max: int) -> tuple[tuple[int, ...], ...]:
+    """Return the tiles of ``count`` neighbouring columns from ``first`` on."""
+    tiles = max(1, min(count, _FEW_TILES), -(-count // _COLUMNS_A_TILE))
+    tiles = min(tiles, tiles_max)
+    edges = [first + count * tile // tiles for tile in range(tiles + 1)]
+    return tuple(tuple(range(low, high)) for low, high in pairwise(edges))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.arrow import held_bytes
-from millrace.chunks import TileLayout, assemble_as_stored, cast_batch
+from millrace.chunks import OlderChunk, TileLayout, assemble_as_stored, cast_batch
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChunkFormatError
 from millrace.store import ChunkRef, TileRef
@@ -26,8 +26,8 @@ class ChunkDecoder:
     """A decoder for the columns and rows that one scan reads.
 
     ``columns`` are indices into ``schema`` (None: all), and so are ``used``, the columns that ``condition`` uses. The
-    attribute ``schema`` is that of the decoded batches. ``tiles`` are the indices of the needed tiles (None: all). Safe
-    to use from several threads.
+    attribute ``schema`` is that of the decoded batches. ``tiles`` are the indices of the needed tiles (None: all); a
+    chunk that is older than a column lacks the last ones. Safe to use from several threads.
     """
 
     def __init__(
@@ -66,11 +66,17 @@ class ChunkDecoder:
         """Return the stored bytes of the needed tiles of a chunk."""
         return sum(tile.stored_bytes for tile in self._needed(ref))
 
+    def tiles_of(self, ref: ChunkRef) -> Sequence[int]:
+        """Return the needed tiles that the chunk has; none where it is older than all columns that are read."""
+        if self.tiles is None:
+            return range(len(ref.tiles))
+        return [tile for tile in self.tiles if tile < len(ref.tiles)]
+
     def _needed(self, ref: ChunkRef) -> Sequence[TileRef]:
-        return ref.tiles if self.tiles is None else [ref.tiles[i] for i in self.tiles]
+        return [ref.tiles[tile] for tile in self.tiles_of(ref)]
 
     def decode(self, ref: ChunkRef, stored: Sequence[Any], helper: Executor | None) -> pa.RecordBatch:
-        """Return the rows of a chunk from its needed tiles, in the order of ``tiles``.
+        """Return the rows of a chunk from its needed tiles, in the order of ``tiles_of``.
 
         With ``helper`` half of the tiles are decoded in its thread. Raises ``ChunkFormatError`` and
         ``ChecksumMismatchError``.
@@ -89,8 +95,7 @@ class ChunkDecoder:
         return sum(tile.raw_bytes for tile in self._needed(ref)) > _INFLATED * self.stored_bytes(ref)
 
     def _decode_tiles(self, ref: ChunkRef, stored: Sequence[Any], helper: Executor | None) -> list[pa.RecordBatch]:
-        tiles = range(len(ref.tiles)) if self.tiles is None else self.tiles
-        jobs = list(zip(tiles, stored, strict=True))
+        jobs = list(zip(self.tiles_of(ref), stored, strict=True))
         if helper is None or len(jobs) < 2:
             return decode_tiles(ref, jobs)
         other_half = helper.submit(decode_tiles, ref, jobs[1::2])
@@ -100,7 +105,8 @@ class ChunkDecoder:
         return decoded
 
     def _assemble(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-        batch = assemble_as_stored(decoded, self._layout, self._version_schema, self._fetched)
+        older = OlderChunk(len(ref.tiles), ref.rows) if len(ref.tiles) < len(self._layout.columns) else None
+        batch = assemble_as_stored(decoded, self._layout, self._version_schema, self._fetched, older=older)
         if batch.num_rows != ref.rows:
             raise ChunkFormatError(
                 f"chunk {ref} holds {batch.num_rows} rows, its manifest records {ref.rows}",

@@ -156,6 +156,9 @@ class Scan:
 
     def read_group(self, group: Sequence[ChunkRef]) -> list[pa.RecordBatch]:
         """Return the batch of each chunk of a group, from the cache or else by one request to the store."""
+        # The chunks of a bucket have equally many tiles.
+        if not self._decoder.tiles_of(group[0]):
+            return [self._decode(ref, ()) for ref in group]
         batches = [self._cached(ref) for ref in group]
         missing = [ref for ref, batch in zip(group, batches, strict=True) if batch is None]
         fetched = iter(self._fetch(missing))
@@ -164,7 +167,8 @@ class Scan:
     def _cached(self, ref: ChunkRef) -> pa.RecordBatch | None:
         if self._cache is None:
             return None
-        stored = self._cache.get(ref, [tile.stored_bytes for tile in ref.tiles], self._decoder.tiles)
+        tiles = None if self._decoder.tiles is None else self._decoder.tiles_of(ref)
+        stored = self._cache.get(ref, [tile.stored_bytes for tile in ref.tiles], tiles)
         if stored is None:
             return None
         try:
@@ -179,7 +183,7 @@ class Scan:
         if self._decoder.tiles is None:
             chunks = [self._reader.fetch(ref) for ref in refs]
         else:
-            chunks = self._reader.fetch_many(refs, self._decoder.tiles) if refs else []
+            chunks = self._reader.fetch_many(refs, self._decoder.tiles_of(refs[0])) if refs else []
         for ref, stored in zip(refs, chunks, strict=True):
             batch = self._decode(ref, stored)
             self.stats.add(cached=False, stored_bytes=self._decoder.stored_bytes(ref))

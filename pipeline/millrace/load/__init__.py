@@ -12,6 +12,8 @@ from millrace.load.merge import merge_siblings
 from millrace.load.options import LoadOptions
 from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
+from millrace.load.reject_version import publish_rejects_of_split, report_fields
+from millrace.load.rejects import SplitOverBudgetError
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
@@ -25,6 +27,7 @@ __all__ = [
     "LoadReport",
     "RunRecord",
     "SourceFacts",
+    "SplitOverBudgetError",
     "SplitResult",
     "StageTimes",
     "confirm_version",
@@ -35,7 +38,9 @@ __all__ = [
     "merge_siblings",
     "outcome",
     "publish",
+    "publish_rejects_of_split",
     "report_facts",
+    "report_fields",
     "report_table",
     "skipped_report",
     "task_unit",

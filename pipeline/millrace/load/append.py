@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +23,31 @@ def selector_of(label: str) -> VersionSelector:
     return VersionSelector(full=(int(number), hexpart))
 
 
+def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return the schema of the rows of all versions and loads; the columns of each begin with those of a shorter one.
+
+    A column that some of them lack may be null. Raises ``SourceTypeError`` if their columns differ otherwise, or if
+    types have no common one.
+    """
+    longest = max(schemas, key=len)
+    for schema in schemas:
+        if other := next((pair for pair in zip(schema.names, longest.names, strict=False) if pair[0] != pair[1]), None):
+            raise SourceTypeError(
+                f"one has column {other[0]!r} where the other has {other[1]!r}",
+                expected=longest.names,
+                actual=schema.names,
+            )
+    lacking = [pa.field(field.name, pa.null()) for field in longest]
+    filled = [pa.schema([*schema, *lacking[len(schema) :]], schema.metadata) for schema in schemas]
+    return merge_schemas(filled)
+
+
+def _fit(have: pa.Schema, source: SourcePlan) -> bool:
+    """Return whether the source has the dataset's columns; with a contract it may have more or fewer at the end."""
+    common = min(len(have), len(source.schema)) if source.may_lack_columns else None
+    return bool(have.names[:common] == source.schema.names[:common])
+
+
 def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> SourcePlan:
     """Return the plan of a CSV with type text for all-null columns whose stored column is text.
 
@@ -29,7 +55,7 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
     ones or later. In the opposite case the stored column is all null and the new one is text. The stored spellings of
     null are no longer known, so a warning reports that the stored rows stay null.
     """
-    if source.format != "csv":
+    if source.format != "csv" or source.may_lack_columns:
         return source
     version = catalogue.resolve(dataset, selector_of(parent))
     have = catalogue.pages.schema(version)
@@ -51,11 +77,13 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
 def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
     """Raise ``SourceTypeError`` unless the source has the dataset's columns, with types that both can share.
 
+    A source with a contract may have more or fewer columns at the end.
+
     No stored value may change. Raises ``SourceFormatError`` for a path that a dataset of files holds already.
     """
     version = catalogue.resolve(dataset, selector_of(parent))
     have = catalogue.pages.schema(version)
-    if version.kind != source.kind or have.names != source.schema.names:
+    if version.kind != source.kind or not _fit(have, source):
         raise SourceTypeError(
             f"{source.uri} cannot be appended to {version.reference}: its columns are "
             f"{', '.join(source.schema.names)}, those of the dataset {', '.join(have.names)}",
@@ -67,12 +95,13 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
     if source.kind == "bytes":
         check_paths(catalogue, version, (file.name for file in source.files))
     # A text source has no types, so integers and doubles may mix as pyarrow infers them; declared types are exact.
-    exact = source.format in ("parquet", "arrow")
-    for stored, new in zip(have, source.schema, strict=True):
+    # With a contract they may become doubles, and ``check_exact`` refuses those that would change.
+    exact = source.format in ("parquet", "arrow") and not source.may_lack_columns
+    for stored, new in zip(have, source.schema, strict=not source.may_lack_columns):
         if wider_type(stored.type, new.type, exact=exact) is None:
             raise _refused(version, stored, new, source)
     subject = f"{source.uri} cannot be appended to {version.reference}"
-    check_kept(catalogue, version, merge_schemas([have, source.schema]), subject)
+    check_kept(catalogue, version, common_schema([have, source.schema]), subject)
 
 
 def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, subject: str) -> None:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from millrace.chunks import ChunkSettings
-from millrace.errors import InvalidSettingError, SourceChangedError, SourceTooLargeError
+from millrace.errors import InvalidSettingError, SourceChangedError, SourceTooLargeError, UsageError
 from millrace.load.options import ON_CHANGE, LoadOptions
 from millrace.sources import (
     STANDARD_INPUT,
@@ -58,13 +58,18 @@ def select_files(
 
     ``latest`` is the latest version, and ``parsing`` the digest of the load's settings (``parsing_digest``). Raises
     ``SourceChangedError`` for a loaded file whose content changed, unless ``options.on_change`` says otherwise. Raises
-    ``SourceTooLargeError`` for more files or bytes than ``options`` allow.
+    ``SourceTooLargeError`` for more files or bytes than ``options`` allow. Raises ``UsageError`` for an incremental
+    load of standard input or Arrow data.
     """
     _check_options(options)
     is_incremental = options.mode == "incremental"
     is_skipped = options.skip_unchanged and options.mode == "replace"
     has_limit = options.max_files is not None or options.max_bytes is not None
-    if not (is_incremental or is_skipped or has_limit) or isinstance(given, ArrowCopy) or given == STANDARD_INPUT:
+    if isinstance(given, ArrowCopy) or given == STANDARD_INPUT:
+        if is_incremental:
+            raise UsageError("this source has no files to compare", hint="use the mode append or replace")
+        return Selection(options.source)
+    if not (is_incremental or is_skipped or has_limit):
         return Selection(options.source)
     source = options.source
     if latest is not None and latest.kind == "bytes" and source.format is None and options.mode != "replace":

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from isal import isal_zlib
 
-from millrace.chunks import cast_batch, merge_stats, stats_schema
+from millrace.chunks import merge_stats, selected_stats, stats_schema
 from millrace.store import (
     INLINE_PAGES,
     Catalogue,
@@ -106,7 +106,7 @@ def _stats(
         if row is None:
             page = catalogue.pages.page(dataset, ref)
             row = merge_stats(page.stats_batch(), page.row_counts())
-        rows.append(cast_batch(row, target))
+        rows.append(selected_stats(row, range(len(schema)), schema, [ref.rows]))
     if not len(target):  # a table without columns has no number of rows
         return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
     return pa.Table.from_batches(rows, schema=target).combine_chunks().to_batches()[0]

@@ -99,8 +99,9 @@ def added_files(plan: LoadPlan, results: Sequence[SplitResult]) -> list[LoadedFi
         return []
     contents: dict[int, SourceChecksum] = {}
     for result in results:
-        every = range(len(plan.source.files)) if result.split < 0 else plan.source.splits[result.split].files
-        for number, content in zip(every, result.contents or (), strict=result.contents is not None):
+        splits = plan.source.splits if result.split < 0 else plan.source.splits[result.split : result.split + 1]
+        numbers = range(splits[0].files[0], splits[-1].files[-1] + 1)
+        for number, content in zip(numbers, result.contents or (), strict=result.contents is not None):
             contents[number] = contents.get(number, SourceChecksum()).followed_by(content)
     return [
         LoadedFile(full_uri(file), *file.facts, _crc32(file, contents.get(number)), plan.label)

@@ -7,6 +7,7 @@ from collections import Counter
 from millrace.load.columns import reported_columns
 from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
+from millrace.load.rejects import RejectResult
 from millrace.load.report import LoadReport
 from millrace.load.report_parts import SourceFacts
 from millrace.load.split import task_unit
@@ -29,6 +30,7 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
             task.advance_to(totals["rows"] if by_rows else reader.bytes_read)
             task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
         schema = merge_schemas([plan.schema, reader.schema])
+        rejects = RejectResult.of(reader.rejects)
     return LoadReport(
         dataset=plan.dataset,
         version=plan.label,
@@ -50,4 +52,8 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
         warnings=distinct(plan.source.warnings),
         columns=reported_columns(schema),
         columns_total=len(schema),
+        schema_changes=plan.schema_changes,
+        rejected=rejects.bad,
+        discarded_rows=rejects.discarded_rows,
+        discarded_values=rejects.discarded_values,
     )

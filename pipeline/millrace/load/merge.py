@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 from uuid import NAMESPACE_OID, uuid5
 
 import pyarrow as pa
 
 from millrace.errors import ChunkMissingError, SourceError, StoreError
-from millrace.load.append import check_kept
+from millrace.load.append import check_kept, common_schema
 from millrace.load.checks import check_attempts
+from millrace.load.evolution import common_layout, format_setting
 from millrace.load.incremental_steps import IncrementalSteps
 from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.loaded_files import FileListing
 from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
 from millrace.load.version_row import format_settings
-from millrace.sources import merge_schemas
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -32,6 +32,7 @@ from millrace.store import (
     PageRef,
     Version,
     VersionGraph,
+    layout_setting,
 )
 
 _SIBLINGS_MAX = 256
@@ -53,6 +54,10 @@ def merge_siblings(
     Raises ``StoreError`` if the appends cannot be merged, or if new ones arrive through all rounds of ``merge_heads``.
     """
     return merge_heads(Merger(catalogue, catalogue_writer, version.dataset), version, siblings_max=siblings_max)
+
+
+_OF_ONE_LOAD: Final = frozenset({"rejects", "replays"})
+"""Settings of a version that belong to its own load, and not to a merge with others."""
 
 
 class _HasAdder(Protocol):
@@ -112,6 +117,8 @@ class Merger(IncrementalSteps):
         )
         if min(replicas, file_replicas) < 2:
             self.catalogue_writer.record_under_replicated(self.dataset, row.attempt_id, MetadataBucket.PAGES, 0)
+        layout = common_layout([sibling.layout for sibling in siblings])
+        formats = {name: number for one in siblings for name, number in format_setting(layout, one).items()}
         number, _, hexpart = row.version.partition("-")
         largest_chunk_bytes = max(sibling.largest_chunk_bytes for sibling in siblings)
         return Version(
@@ -127,9 +134,11 @@ class Merger(IncrementalSteps):
             code=max(sibling.code for sibling in siblings),
             source={"merged": labels},
             settings={
-                **siblings[0].settings,
-                **format_settings(files_blob, [str(sibling.settings.get("parsing", "")) for sibling in siblings]),
+                **{name: value for name, value in siblings[0].settings.items() if name not in _OF_ONE_LOAD},
                 "largest_chunk_bytes": largest_chunk_bytes,
+                "layout": layout_setting(layout),
+                **formats,
+                **format_settings(files_blob, [str(sibling.settings.get("parsing", "")) for sibling in siblings]),
             },
             committed_at=max(sibling.committed_at for sibling in siblings),
             schema_blob=schema_blob,
@@ -142,7 +151,8 @@ class Merger(IncrementalSteps):
         """Return the schema of all siblings; raise ``StoreError`` if their rows cannot be in one version."""
         labels = [sibling.label for sibling in siblings]
         try:
-            schema = merge_schemas([self.catalogue.pages.schema(sibling) for sibling in siblings])
+            schema = common_schema([self.catalogue.pages.schema(sibling) for sibling in siblings])
+            common_layout([sibling.layout for sibling in siblings])
             for sibling in siblings:
                 check_kept(self.catalogue, sibling, schema, sibling.reference)
             if siblings[0].kind == "bytes":

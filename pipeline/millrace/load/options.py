@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from millrace.sources import BadRowBudget, Contract, SourceOptions
+from millrace.sources import NO_BAD_ROWS, BadRowBudget, Contract, SourceOptions
 
 MODES = ("replace", "append", "incremental")
 ON_CHANGE = ("refuse", "append", "ignore")
-_NO_BAD_ROWS = BadRowBudget(rows=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class LoadOptions:
     codec: str | None = None
     codec_level: int | None = None
     chunk_bytes: int | None = None
-    bad_rows: BadRowBudget = _NO_BAD_ROWS
+    bad_rows: BadRowBudget = NO_BAD_ROWS
     contract: Contract | None = None
     on_change: str = "refuse"
     skip_unchanged: bool = False

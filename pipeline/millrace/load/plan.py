@@ -6,20 +6,23 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
-from millrace.errors import InvalidSettingError
+from millrace.errors import InvalidNameError, InvalidSettingError
 from millrace.load.append import as_stored, check_append
+from millrace.load.evolution import agreement_of, check_kind, planned_layout, schema_changes
 from millrace.load.file_selection import Selection, check_limits, parsing_digest, select_files
 from millrace.load.options import MODES, LoadOptions
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import (
+    REJECTS_ENDING,
     ArrowCopy,
+    RowRules,
     Source,
     SourcePlan,
     open_split,
@@ -30,6 +33,7 @@ from millrace.store import Catalogue, Version, VersionGraph
 
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
+_NAME_CHARACTERS_MAX = 48 - len(REJECTS_ENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class LoadPlan:
     holder: str = ""
     unchanged: bool = False
     parsing: str = ""
+    schema_changes: tuple[str, ...] = ()
+    """Differences from the agreement of a contract to the planned schema, one sentence each."""
 
     @property
     def appends(self) -> bool:
@@ -89,6 +95,7 @@ class LoadPlan:
             "holder": self.holder,
             "unchanged": self.unchanged,
             "parsing": self.parsing,
+            "schema_changes": list(self.schema_changes),
         }
 
     @classmethod
@@ -100,6 +107,7 @@ class LoadPlan:
                 "source": SourcePlan.from_json(value["source"]),
                 "chunks": ChunkSettings.from_json(value["chunks"]),
                 "layout": TileLayout.from_json(value["layout"]),
+                "schema_changes": tuple(value["schema_changes"]),
             }
         )
 
@@ -120,6 +128,11 @@ def make_plan(
     ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
+    contract = options.contract
+    rules = RowRules(options.bad_rows)
+    if contract is not None:
+        rules = replace(rules, types=contract.types, columns=contract.columns)
+    _check_reject_names(dataset, rules)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
         raise InvalidSettingError(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
@@ -138,15 +151,27 @@ def make_plan(
     selection = select_files(catalogue, latest, given, options, parsing)
     if selection.unchanged and latest is not None:
         return _unchanged(catalogue, graph, latest, selection, given, options.mode, run, chunks)
+    agreement = agreement_of(catalogue, latest, contract)
+    rules = RowRules(options.bad_rows) if agreement is None else agreement.rules(options.bad_rows)
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    source = plan_source(given, selection.options, max_splits=1 if one_stream else None, listing=selection.listing)
+    source = plan_source(
+        given,
+        selection.options,
+        max_splits=1 if one_stream else None,
+        listing=selection.listing,
+        rules=rules,
+        agreement=agreement,
+    )
     check_limits(source.uri, source.files, options)
+    if contract is not None:
+        check_kind(latest, source)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))
-    layout = TileLayout.for_schema(source.schema)
-    fingerprint = _fingerprint(source, chunks, layout, options.mode)
-    identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
+    layout = planned_layout(latest if options.mode != "replace" else None, source)
+    fingerprints = _fingerprints(source, chunks, layout, options)
+    fingerprint = fingerprints.plan
+    identity = hashlib.sha256(f"{run}\0{fingerprints.load}".encode()).hexdigest()[:6]
     published, holder = graph.published(identity, run) or (None, None)
     if published is not None:
         check_same_content(source, published)
@@ -173,6 +198,7 @@ def make_plan(
         published=published is not None,
         holder="" if holder is None else holder.label,
         parsing=parsing,
+        schema_changes=schema_changes(agreement.schema, source.schema) if agreement and agreement.schema.names else (),
     )
 
 
@@ -222,6 +248,23 @@ def _unchanged(
     )
 
 
+def _check_reject_names(dataset: str, rules: RowRules) -> None:
+    """Raise ``InvalidNameError`` for the name of a dataset of rejects, and for one too long to have rejects."""
+    if dataset.endswith(REJECTS_ENDING):
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} ends in {REJECTS_ENDING}",
+            hint="this ending is reserved for rejected rows; choose another name",
+            dataset=dataset,
+        )
+    if rules.sets_aside and len(dataset) > _NAME_CHARACTERS_MAX:
+        raise InvalidNameError(
+            f"the dataset name {dataset!r} has {len(dataset)} characters, and bad rows are set aside in a dataset "
+            f"whose name is {len(REJECTS_ENDING)} characters longer",
+            hint=f"use at most {_NAME_CHARACTERS_MAX} characters, or leave out --max-bad-rows",
+            dataset=dataset,
+        )
+
+
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int:
     """Return the version number that an earlier attempt of this load planned, else 0.
 
@@ -246,13 +289,37 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in source.schema], schema=source.schema)
 
 
-def _fingerprint(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, mode: str) -> str:
+class _Fingerprints(NamedTuple):
+    """The fingerprint of a load, which is that of the source alone, and that of its plan, with the layout of chunks.
+
+    A later attempt may find another latest version, and with it another agreement and another layout. It is the same
+    load, but cannot use the chunks of the earlier attempt.
+    """
+
+    load: str
+    plan: str
+
+
+def _fingerprints(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, options: LoadOptions) -> _Fingerprints:
     facts = {
         "source": source.facts(),
         "options": source.options.to_json(),
+        "mode": options.mode,
+        "budget": str(options.bad_rows),
+        "contract": options.contract and options.contract.to_json(),
+    }
+    own = TileLayout.for_schema(source.schema)
+    planned = {
         "schema": base64.b64encode(source.schema.serialize().to_pybytes()).decode(),
         "chunks": chunks.to_json(),
-        "layout": layout.to_json(),
-        "mode": mode,
+        "layout": own.to_json(),
     }
+    if options.contract is None:
+        load = _digest({**facts, **planned})
+        return _Fingerprints(load, load if layout == own else _digest({"load": load, "layout": layout.to_json()}))
+    load = _digest({**facts, "chunks": replace(chunks, row_group_bytes=None).to_json()})
+    return _Fingerprints(load, _digest({"load": load, **planned, "layout": layout.to_json()}))
+
+
+def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
 
 from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
+from millrace.load.evolution import changes_since
 from millrace.load.incremental_steps import confirm_version
+from millrace.load.last_writes import record_last_writes
 from millrace.load.loaded_files import added_files
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
+from millrace.load.reject_version import own_rejects, publish_rejects, report_fields
 from millrace.load.report import LoadReport, version_report
 from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.split import SplitResult
@@ -21,14 +23,10 @@ from millrace.sources import SourceWarning, distinct
 from millrace.store import (
     Catalogue,
     CatalogueWriter,
-    MetadataBucket,
     ReplicatedWriter,
     Version,
     VersionGraph,
 )
-
-_LAST_BUCKETS = 2
-"""Buckets of an attempt that may have been written within the last seconds: 64 MB each."""
 
 
 def publish(
@@ -52,6 +50,9 @@ def publish(
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
     because the version is published.
+
+    Rejects of the load are published first, as a version of their own. Raises ``BadRowsError`` if the bad rows exceed
+    the budget; only the version of the rejects is visible then.
     """
     times = StageTimes(_load_seconds(results))
     with times.stage("publish"):
@@ -81,21 +82,20 @@ def _publish(
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
+        rejects = publish_rejects(catalogue, catalogue_writer, writes, plan, ordered)
+        settings = {} if rejects is None else {"rejects": rejects}
         files = added_files(plan, ordered)
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files)
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
+    rejected = report_fields(plan.dataset, own_rejects(graph.including(version), plan.hex, plan.run))
     warnings = plan.source.warnings
     confirm_version(catalogue, catalogue_writer, version, plan.hex)
     if plan.appends:
         version, not_merged = _merged(catalogue, catalogue_writer, version)
         warnings = (*not_merged, *warnings)
-    # ``replica_loss_times`` lacks a node that was down before the load began. ``stats.degraded`` counts the writes that
-    # it missed.
-    if writes.replica_loss_times or writes.stats.degraded:
-        buckets = {row.attempt_id: row.buckets for row in catalogue.attempts(plan.dataset)}
-        _record_last_writes(catalogue_writer, version, attempts_of(ordered), buckets)
+    if record_last_writes(catalogue, catalogue_writer, writes, version, attempts_of(ordered)):
         replicas = 1
     # The stored records include missing replicas of a resumed attempt and exclude data repaired meanwhile.
     records = catalogue.under_replicated(plan.dataset, {page.attempt_id for page in own} | {version.attempt_id})
@@ -113,6 +113,8 @@ def _publish(
         source=plan.source.uri,
         source_facts=_source_facts(plan, ordered, graph),
         warnings=distinct(warnings),
+        schema_changes=changes_since(catalogue, plan.parent, version),
+        **rejected,
     )
 
 
@@ -137,16 +139,3 @@ def _merged(
             f"millrace repair {version.dataset} merges them, or the next append does"
         )
         return version, (SourceWarning("not_merged", message),)
-
-
-def _record_last_writes(
-    catalogue_writer: CatalogueWriter, version: Version, written: set[UUID], buckets: dict[UUID, int]
-) -> None:
-    """Record the last writes as under-replicated because a node was lost while the version was published.
-
-    The node may lack the rows that it acknowledged last.
-    """
-    for attempt_id in (version.attempt_id, *written):  # the publisher's attempt has no bucket of chunks
-        last = buckets.get(attempt_id, 0)
-        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, *range(max(0, last - _LAST_BUCKETS), last)):
-            catalogue_writer.record_under_replicated(version.dataset, attempt_id, bucket, 0)

@@ -140,10 +140,10 @@ def _changed(plan: LoadPlan, row: int, ref: ChunkRef) -> SourceChangedError:
 def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str:
     """Return the run to resume: ``run``, or the unpublished run of this plan that was seen last.
 
-    Returns the plan's own run if the plan is published already. Raises ``PlanChangedError`` if ``run`` began with
-    another source, schema or settings, and ``UsageError`` if there is no run to resume.
+    Returns the plan's own run if the plan is published already or has nothing to load. Raises ``PlanChangedError`` if
+    ``run`` began with another source, schema or settings, and ``UsageError`` if there is no run to resume.
     """
-    if plan.published:
+    if plan.published or plan.unchanged:
         return plan.run
     published = {version.run for version in catalogue.all_versions(plan.dataset)}  # deleted ones were finished, too
     rows = [row for row in catalogue.attempts(plan.dataset, run=run) if not row.fenced and row.run not in published]

@@ -13,9 +13,10 @@ from uuid import UUID, uuid4
 
 import pyarrow as pa
 
-from millrace.errors import StoreError
+from millrace.errors import BadRowsError, StoreError
 from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
+from millrace.load.rejects import RejectResult, RejectWriter, SplitOverBudgetError
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
@@ -61,6 +62,8 @@ class SplitResult:
     """The physical schema at the end of the split, as serialized Arrow. It may be wider than the plan's."""
     contents: tuple[SourceChecksum, ...] | None = None
     """Checksum and size of the source bytes that were read of each file; None if they are not known."""
+    rejects: RejectResult | None = None
+    """The rows that were set aside; None if there are none."""
     span_s: tuple[float, float] = (0.0, 0.0)
     """Start and end of the work, in seconds since 1970."""
 
@@ -79,6 +82,7 @@ class SplitResult:
             "retries": self.retries,
             "schema": base64.b64encode(self.schema).decode(),
             "contents": None if self.contents is None else pack_checksums(self.contents),
+            "rejects": self.rejects and self.rejects.to_json(),
             "span_s": list(self.span_s),
         }
 
@@ -94,6 +98,7 @@ class SplitResult:
                 ),
                 "schema": base64.b64decode(value["schema"]),
                 "contents": unpack_checksums(value["contents"]) if value.get("contents") else None,
+                "rejects": RejectResult.from_json(value["rejects"]) if value.get("rejects") else None,
                 "span_s": tuple(value["span_s"]),
             }
         )
@@ -121,6 +126,7 @@ def load_split(
     On return every chunk is acknowledged and its manifest page is written. Memory in addition to the process's own: at
     most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks. Raises
     ``SourceError``, ``ChunkError`` or ``StoreError``; the data written until then is an orphan without a version.
+    Raises ``SplitOverBudgetError`` as soon as this split alone has more bad rows than the load may have.
     """
     start_s = time.time()
     row = LoadAttempt(
@@ -151,16 +157,22 @@ def load_split(
         reporter = _Reporter(
             task, chunk_writer, lambda: kept.rows + chunk_writer.acknowledged_rows if by_rows else reader.bytes_read
         )
+        reject_writer = RejectWriter(cassandra, writes, row, bucket_bytes=limits.bucket_bytes)
         task.phase("write")
-        for chunk in encoded_chunks(
-            plan, skip_written_rows(cassandra, plan, kept, reader), threads=limits.encode_threads
-        ):
-            chunk_writer.write(chunk)
-            reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
+        rows = skip_written_rows(cassandra, plan, kept, reader)
+        try:
+            for chunk in encoded_chunks(plan, rows, threads=limits.encode_threads):
+                chunk_writer.write(chunk)
+                reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
+                reject_writer.write(reader.rejects.take())
+        except BadRowsError as error:
+            raise SplitOverBudgetError(error, reject_writer.finish(reader.rejects)) from error
         report = chunk_writer.finish()
         reporter.report()
+        rejects = reject_writer.finish(reader.rejects)
         earlier = {page.attempt_id for page in kept.pages}
         under_replicated = _repair_own(cassandra, row, earlier, report.under_replicated, task)
+        _repair_own(cassandra, reject_writer.row, set(), rejects.under_replicated, task)
         # A node may have gone down meanwhile and lost its last writes.
         under_replicated += chunk_writer.record_lost_writes()
     pages = [*kept.pages, *report.pages]
@@ -177,6 +189,7 @@ def load_split(
         retries=report.retries,
         schema=reader.schema.serialize().to_pybytes(),
         contents=reader.contents,
+        rejects=rejects if rejects.is_any else None,
         span_s=(start_s, time.time()),
     )
 

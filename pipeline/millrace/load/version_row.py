@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,8 +13,9 @@ import pyarrow as pa
 
 import millrace
 from millrace.errors import ChunkMissingError
-from millrace.load.append import check_append, check_kept, selector_of
+from millrace.load.append import check_append, check_kept, common_schema, selector_of
 from millrace.load.checks import check_attempts, promised_pages
+from millrace.load.evolution import common_layout, format_setting
 from millrace.load.exact import check_exact
 from millrace.load.incremental_protocol import superseded
 from millrace.load.lists import Listing, page_totals, write_lists
@@ -70,6 +71,8 @@ class VersionRowWriter(CatalogueSteps):
     pages: Sequence[PageRef]
     files: Sequence[LoadedFile]
     """The files that the load adds to the list of loaded files."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further settings of the version, besides those of its chunks."""
 
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
@@ -118,7 +121,7 @@ class VersionRowWriter(CatalogueSteps):
             check_exact(catalogue, plan.dataset, pages, plan.layout, result.arrow_schema(), own, label)
         if base is None:
             return own
-        schema = merge_schemas([catalogue.pages.schema(base), own])
+        schema = common_schema([catalogue.pages.schema(base), own])
         subject = f"{plan.source.uri} cannot be appended to {base.reference}"
         check_kept(catalogue, base, schema, subject)
         check_exact(catalogue, plan.dataset, lambda: self.pages, plan.layout, own, schema, subject)
@@ -130,6 +133,7 @@ class VersionRowWriter(CatalogueSteps):
         self.catalogue_writer.begin_attempt(_publisher_row(plan, publisher, datetime.now(UTC)))
         added = [replace(page, added_by=plan.label) for page in self.pages]
         totals, largest_chunk_bytes, listing = self._contents(base, added)
+        layout = plan.layout if base is None else common_layout([plan.layout, base.layout])
         schema_blob, pages_blob, replicas = write_lists(
             self.catalogue, self.catalogue_writer, plan.dataset, plan.label, schema, listing
         )
@@ -156,11 +160,13 @@ class VersionRowWriter(CatalogueSteps):
             settings={
                 "root": root_of(plan, parent),
                 "chunks": plan.chunks.to_json(),
-                "layout": layout_setting(plan.layout),
+                "layout": layout_setting(layout),
+                **format_setting(layout, base),
                 "fingerprint": plan.fingerprint,
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "source_options": bounded_facts(plan.source.options.to_json()),
                 **format_settings(files_blob, parsing),
+                **self.settings,
             },
             committed_at=_commit_time(parent),
             schema_blob=schema_blob,

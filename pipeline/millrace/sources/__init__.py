@@ -38,10 +38,14 @@ from typing import TYPE_CHECKING, Any
 from millrace.sources.options import SourceOptions as SourceOptions
 from millrace.sources.roots import allowed_roots as allowed_roots
 from millrace.sources.roots import root_list as root_list
+from millrace.sources.row_rules import NO_BAD_ROWS as NO_BAD_ROWS
 from millrace.sources.row_rules import REJECTS_ENDING as REJECTS_ENDING
 from millrace.sources.row_rules import BadRowBudget as BadRowBudget
 from millrace.sources.row_rules import Contract as Contract
 from millrace.sources.row_rules import Reaction as Reaction
+from millrace.sources.row_rules import Reject as Reject
+from millrace.sources.row_rules import RejectKind as RejectKind
+from millrace.sources.row_rules import RowRules as RowRules
 
 if TYPE_CHECKING:
     from millrace.sources.exports import *  # noqa: F403

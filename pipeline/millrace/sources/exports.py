@@ -1,5 +1,6 @@
 """The names of this room that other rooms import."""
 
+from millrace.sources.agreement import Agreement
 from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
@@ -15,17 +16,22 @@ from millrace.sources.planning.plan import Source, plan_source
 from millrace.sources.planning.python_data import ArrowCopy
 from millrace.sources.planning.source_arguments import Paths, SourceLike, as_paths, as_source
 from millrace.sources.read import SplitReader, open_source, open_split
+from millrace.sources.reject_log import REJECT_SCHEMA, REJECTS_BYTES_MAX, RejectLog, over_budget
 from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
-from millrace.sources.types import merge_schemas, parse_column_type, parse_type
+from millrace.sources.types import load_schema_file, merge_schemas, parse_column_type, parse_type
 from millrace.sources.warnings import SourceWarning, distinct
 
 __all__ = [
     "Address",
+    "Agreement",
     "ArrowCopy",
     "BYTES_SCHEMA",
     "FileFacts",
     "ListedFiles",
     "Paths",
+    "REJECTS_BYTES_MAX",
+    "REJECT_SCHEMA",
+    "RejectLog",
     "STANDARD_INPUT",
     "Source",
     "SourceChecksum",
@@ -44,10 +50,12 @@ __all__ = [
     "as_source",
     "distinct",
     "list_each",
+    "load_schema_file",
     "local_path",
     "merge_schemas",
     "open_source",
     "open_split",
+    "over_budget",
     "pack_checksums",
     "parse_column_type",
     "parse_type",

@@ -17,8 +17,9 @@ from millrace.sources.jsonl.format import JSONL
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.options import FORMAT_NAMES
 from millrace.sources.parquet.format import PARQUET
+from millrace.sources.reject_log import RejectLog
 from millrace.sources.source_format import Format
-from millrace.sources.table_columns import renamed
+from millrace.sources.table_columns import never_null, renamed, with_planned_columns
 
 FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, JSON, CSV, BYTES)}
 """All formats by name, in the order in which they are detected."""
@@ -26,18 +27,23 @@ FORMAT_NAMES.update(FORMATS)
 
 
 def read_parts(
-    plan: SourcePlan, parts: list[FilePart], content: ReadContent, *, preview: bool = False
+    plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects: RejectLog, *, preview: bool = False
 ) -> Iterator[ReadBatch]:
     """Yield all batches of the given parts in order, with the columns in the plan's order and their new names.
 
-    ``content`` records the content of the bytes that are read. With ``preview`` standard input is kept for the load
-    that follows.
+    ``content`` records the content of the bytes that are read, and ``rejects`` the rows that are set aside. With
+    ``preview`` standard input is kept for the load that follows.
     """
     if plan.uri == STANDARD_INPUT and not preview:
         standard_input().load()
-    names = plan.source_schema.names
-    for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content):
-        columns = batch if batch.schema.names == names else batch.select(names)
+    schema = plan.source_schema
+    for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content, rejects):
+        columns = batch
+        if batch.schema.names != schema.names:
+            lacks = plan.may_lack_columns
+            columns = with_planned_columns(batch, schema) if lacks else batch.select(schema.names)
+        if plan.may_lack_columns:
+            columns = never_null(columns, schema, plan.files[file].name)
         yield ReadBatch(_with_new_names(plan, columns), file, part_bytes)
 
 

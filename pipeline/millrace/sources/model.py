@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from millrace.errors import UsageError
 from millrace.sources.options import SourceOptions
+from millrace.sources.row_rules import NO_RULES, RowRules
 from millrace.sources.warnings import SourceWarning
 
 _PLAIN_FILE_LIST = 100
@@ -77,7 +78,7 @@ class Split:
     ``start`` and ``stop`` count bytes (CSV, JSON lines, bytes), row groups (Parquet) or record batches (Arrow).
     ``stop`` is exclusive; -1 means the end, which is not known before a compressed file is read.
     ``bytes`` is the number of source bytes it covers, for progress. ``rows`` is None where it is not known before
-    reading.
+    reading. ``line`` is the number of the line at ``start``, and 0 where it is not known.
     """
 
     index: int
@@ -87,6 +88,7 @@ class Split:
     stop: int
     bytes: int
     rows: int | None = None
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ class SourcePlan:
     are in byte order of their relative paths, those of a list of paths in the order of that list. ``schema`` has the
     final names and order of the columns. Its types are those found when planning; columns of nulls and of integers
     may be widened while reading. ``single_file``: the source is one file by its own name or standard input, and not
-    a folder, pattern or list. ``is_copy``: the file is a temporary copy of Arrow data.
+    a folder, pattern or list. ``is_copy``: the file is a temporary copy of Arrow data. ``rules`` are the reactions to
+    rows that do not fit. With a contract, the first ``agreed`` columns are those of the latest version.
     """
 
     uri: str
@@ -112,6 +115,8 @@ class SourcePlan:
     warnings: tuple[SourceWarning, ...] = ()
     single_file: bool = False
     is_copy: bool = False
+    rules: RowRules = NO_RULES
+    agreed: int = 0
 
     @property
     def source_schema(self) -> pa.Schema:
@@ -119,6 +124,16 @@ class SourcePlan:
         old = {new: name for name, new in self.options.rename}
         fields = [field.with_name(old.get(field.name, field.name)) for field in self.schema]
         return pa.schema(fields, self.schema.metadata)
+
+    @property
+    def fixed_columns(self) -> frozenset[str]:
+        """Return the columns whose types the contract keeps, by their names in the source."""
+        return frozenset() if self.rules.widens else frozenset(self.source_schema.names[: self.agreed])
+
+    @property
+    def may_lack_columns(self) -> bool:
+        """Return whether a file may lack columns of the plan, or have others, because the source has a contract."""
+        return self.rules.columns is not None
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, a few KB for up to 100 files; ``from_json`` restores an equal plan."""
@@ -139,6 +154,8 @@ class SourcePlan:
             "warnings": [asdict(warning) for warning in self.warnings],
             "single_file": self.single_file,
             "is_copy": self.is_copy,
+            "rules": self.rules.to_json(),
+            "agreed": self.agreed,
         }
 
     @classmethod
@@ -161,6 +178,8 @@ class SourcePlan:
                 warnings=tuple(SourceWarning(**warning) for warning in fields["warnings"]),
                 single_file=fields["single_file"],
                 is_copy=fields["is_copy"],
+                rules=RowRules.from_json(fields["rules"]),
+                agreed=fields["agreed"],
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
             raise UsageError(f"this is not the plan of a source: {error!r}") from error

@@ -13,6 +13,7 @@ from millrace.sources.formats import read_parts
 from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourcePlan, Split
+from millrace.sources.reject_log import REJECTS_BYTES_MAX, RejectLog
 from millrace.sources.splits import parts_of
 
 BATCH_BYTES = 8_000_000
@@ -28,11 +29,15 @@ class SplitReader:
     nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
     of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``contents`` has
     the checksum of the bytes of each file of the split, and ``content`` that of all of them. Both are None before the
-    end, for a preview (``preview``), and where standard input was not read front to back. Raises the matching
-    ``SourceError``.
+    end, for a preview (``preview``), and where standard input was not read front to back. ``rejects`` has the rows that
+    were set aside so far. Raises the matching ``SourceError``.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, preview: bool = False) -> None:
+        # The splits of a plan share the size that all rejects of a load may have.
+        share = REJECTS_BYTES_MAX * (split.bytes + 1) // (plan.total_bytes + len(plan.splits) + 1)
+        bytes_max = share if len(plan.splits) > 1 else REJECTS_BYTES_MAX
+        self.rejects = RejectLog(plan.rules, bytes_max=bytes_max, is_limited=not preview)
         self.split = split
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
@@ -64,7 +69,7 @@ class SplitReader:
         before, current, last = 0, -1, 0
         parts = parts_of(self.split)
         read = ReadContent(plan.files)
-        for batch, number, done in read_parts(plan, parts, read, preview=preview):
+        for batch, number, done in read_parts(plan, parts, read, self.rejects, preview=preview):
             if number != current:
                 before, current = before + last, number
             last = done

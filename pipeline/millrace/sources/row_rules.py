@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 REJECTS_ENDING: Final = "__rejects"
 """The ending of the name of a dataset that holds the rejected rows of another dataset."""
@@ -85,3 +85,75 @@ class BadRowBudget:
         if self.rows is not None:
             return bad_rows <= self.rows
         return bad_rows * 100 <= (self.percent or 0) * all_rows
+
+
+NO_BAD_ROWS: Final = BadRowBudget(rows=0)
+"""The budget of a load that its first bad row refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """The reactions of a load to rows that break their format, their types or the contract.
+
+    ``types`` and ``columns`` are None without a contract; then types widen as in any load. With ``EVOLVE`` they widen
+    too. With ``FREEZE`` a row with a value that does not fit is a bad row. ``DISCARD_ROW`` drops such a row, and
+    ``DISCARD_VALUE`` makes the value null. Everything that is dropped is set aside.
+    """
+
+    budget: BadRowBudget = NO_BAD_ROWS
+    types: Reaction | None = None
+    columns: Reaction | None = None
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether rows or values may be set aside, so that the first bad one does not refuse the load."""
+        discards = {Reaction.DISCARD_ROW, Reaction.DISCARD_VALUE} & {self.types, self.columns}
+        return bool(discards or self.budget.rows or self.budget.percent)
+
+    @property
+    def widens(self) -> bool:
+        """Whether types may widen from null, and from integers to doubles, while rows are read."""
+        return self.types in (None, Reaction.EVOLVE)
+
+    def to_json(self) -> dict[str, str | None]:
+        """Return the rules as JSON values; ``from_json`` restores equal rules."""
+        return {"budget": str(self.budget), "types": self.types, "columns": self.columns}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, str | None]) -> RowRules:
+        """Return the rules from the values of ``to_json``."""
+        types, columns = (fields[name] for name in ("types", "columns"))
+        return cls(
+            BadRowBudget.of(fields["budget"]),
+            None if types is None else Reaction(types),
+            None if columns is None else Reaction(columns),
+        )
+
+
+NO_RULES: Final = RowRules()
+"""The rules of a load without a budget and without a contract."""
+
+
+class RejectKind(StrEnum):
+    """The reason for which a reject does or does not count against the budget."""
+
+    BAD = "bad"
+    DISCARDED_ROW = "discarded_row"
+    DISCARDED_VALUE = "discarded_value"
+
+
+class Reject(NamedTuple):
+    """A row or a value that was set aside.
+
+    ``line`` is the number of the row's line, from 1, or of the row in a binary file. ``column`` is empty where the
+    whole row is the reason. ``raw`` is the text of the row, at most 64 KB of it. ``is_complete`` is False where it was
+    cut or is not UTF-8, so that the row cannot be read from it again.
+    """
+
+    file: str
+    line: int
+    column: str
+    reason: str
+    raw: str
+    kind: RejectKind = RejectKind.BAD
+    is_complete: bool = True

@@ -14,13 +14,17 @@ from millrace.sources.options import SourceOptions
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The smallest part that can be read alone: ``start`` to ``stop`` (exclusive, -1: the end) of one file."""
+    """The smallest part that can be read alone: ``start`` to ``stop`` (exclusive, -1: the end) of one file.
+
+    ``line`` is the number of the line at ``start``, and 0 where it is not known.
+    """
 
     file: int
     start: int
     stop: int
     bytes: int
     rows: int | None = None
+    line: int = 0
 
 
 def group_units(
@@ -68,6 +72,7 @@ def _join(index: int, group: list[Unit], files: Sequence[SourceFile], unit_name:
         stop=last.stop,
         bytes=sum(unit.bytes for unit in group),
         rows=None if None in rows else sum(row for row in rows if row is not None),
+        line=first.line,
     )
 
 

@@ -21,8 +21,10 @@ from millrace.errors import (
     InvalidSettingError,
     LoadSupersededError,
     SourceChangedError,
+    SourceFormatError,
     SourceTooLargeError,
     SourceTypeError,
+    UsageError,
 )
 from millrace.load import LoadOptions, LoadPlan, LoadReport, incremental_steps, publishing
 from millrace.load.incremental_protocol import Stage
@@ -161,7 +163,9 @@ def test_without_a_new_file_nothing_is_opened_and_no_version_is_made(
     assert (report.skipped, report.version, report.run, report.rows, report.total_rows) == (
         "unchanged", first.version, "second", 0, 1,
     )  # fmt: skip
-    assert (opened, len(cassandra.writes()), len(store.versions("d"))) == ([], written, 1)
+    tables = {table for attempt in cassandra.writes()[written:] for table, _ in attempt.rows}
+    assert tables <= {"reports", "dataset_runs"}  # of the run itself
+    assert (opened, len(store.versions("d"))) == ([], 1)
     plan = store.plan("d", str(folder), INCREMENTAL)
     assert plan.unchanged
     assert plan.label == first.version
@@ -203,6 +207,27 @@ def test_a_dataset_of_bytes_gets_the_new_files_and_folders(store: Store, folder:
     paths = store.dataset("d").to_table().column("path").to_pylist()
     assert paths == [".hidden", "a.csv", "b.csv", "empty/"]
     assert store.load("d", str(folder), INCREMENTAL).skipped == "unchanged"
+
+
+def test_an_incremental_load_needs_files(store: Store) -> None:
+    for source in ("-", pa.table({"n": [1]})):
+        with pytest.raises(UsageError, match="has no files to compare: use the mode append"):
+            store.load("d", source, INCREMENTAL)
+
+
+def test_a_changed_file_of_a_dataset_of_files_cannot_be_appended(store: Store, folder: Path) -> None:
+    options = LoadOptions(mode="incremental", on_change="append", source=SourceOptions(format="bytes"))
+    path = write(folder, "a.csv", 1)
+    store.load("d", str(folder), options)
+    change(path, "grown")
+    with pytest.raises(SourceFormatError, match=r"has the path 'a\.csv' already"):
+        store.load("d", str(folder), options)
+
+
+def test_a_resumed_load_without_a_new_file_has_nothing_to_load(store: Store, folder: Path) -> None:
+    write(folder, "a.csv", 1)
+    store.load("d", str(folder), INCREMENTAL, run="r")
+    assert store.unfinished("d", str(folder), INCREMENTAL, run="s") == "s"
 
 
 def test_a_list_of_paths_is_compared_by_full_uri(store: Store, folder: Path) -> None:

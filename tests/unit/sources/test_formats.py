@@ -11,7 +11,7 @@ import pytest
 from millrace.airflow.source_fields import text_fields
 from millrace.cli.commands.load import command
 from millrace.errors import InvalidSettingError
-from millrace.sources import SourceFile, SourceOptions, SourcePlan, open_source, plan_source
+from millrace.sources import Agreement, RowRules, SourceFile, SourceOptions, SourcePlan, open_source, plan_source
 from millrace.sources.bytes.format import BYTES
 from millrace.sources.formats import FORMATS
 from millrace.sources.options import FORMAT_NAMES
@@ -40,7 +40,9 @@ def test_an_unknown_format_is_refused_with_the_names_of_all() -> None:
 
 
 def test_a_format_is_added_by_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def plan_words(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    def plan_words(
+        uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules, _agreement: Agreement | None
+    ) -> SourcePlan:
         units = [Unit(number, 0, -1, file.size_bytes) for number, file in enumerate(files)]
         schema = pa.schema([("path", pa.string()), ("data", pa.binary())])
         return plan_of_units("words", uri, files, options, schema, units, "bytes")

@@ -58,6 +58,27 @@ def _bound_type(type_: pa.DataType) -> pa.DataType:
     return type_ if ordered and not types.is_interval(type_) else pa.null()
 
 
+def selected_stats(
+    stats: pa.RecordBatch, columns: Sequence[int], schema: pa.Schema, rows: Sequence[int]
+) -> pa.RecordBatch:
+    """Return the statistics of the columns with these indices, which become the columns of ``schema``.
+
+    A column behind the last one of ``stats`` is missing in the chunks, which are older: all of its values are null.
+    ``rows`` holds the number of rows that each entry describes.
+    """
+    target = stats_schema(schema)
+    arrays = [
+        stats.column(column) if column < stats.num_columns else _all_null(field.type, rows)
+        for column, field in zip(columns, target, strict=True)
+    ]
+    return cast_batch(pa.RecordBatch.from_arrays(arrays, names=target.names), target)
+
+
+def _all_null(type_: pa.StructType, rows: Sequence[int]) -> pa.Array:
+    bounds = [pa.nulls(len(rows), type_.field(name).type) for name in ("min", "max")]
+    return pa.StructArray.from_arrays([pa.array(rows, pa.int64()), *bounds], fields=list(type_))
+
+
 def compute_stats(batch: pa.RecordBatch, rows: pa.Schema | None = None) -> pa.RecordBatch:
     """Return the statistics of ``batch`` as one row of ``stats_schema(rows)`` (default: the batch's own schema).
 

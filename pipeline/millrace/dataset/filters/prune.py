@@ -17,7 +17,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from millrace.arrow import decoded_type, holds
-from millrace.chunks import cast_batch, stats_schema
+from millrace.chunks import selected_stats
 from millrace.compat.pyarrow.expressions import Call, Column, Literal, Node, read_expression, walk
 
 _SIMPLE = frozenset(
@@ -48,12 +48,12 @@ class ChunkFilter:
     def kept(self, stats: pa.RecordBatch, rows: Sequence[int]) -> list[int]:
         """Return the positions of the chunks that may hold a row for which the condition is true, ascending.
 
-        ``stats`` are the statistics of all columns, of any physical types. ``stats`` and ``rows`` have one entry a
-        chunk.
+        ``stats`` are the statistics of all columns that the chunks have, of any physical types. ``stats`` and ``rows``
+        have one entry a chunk.
         """
         if not self.is_simple:
             return list(range(len(rows)))
-        logical = cast_batch(stats.select(list(self.columns)), stats_schema(pa.schema(self.fields)))
+        logical = selected_stats(stats, self.columns, pa.schema(self.fields), rows)
         # Bounds stay Arrow scalars: Python has no nanoseconds, and converting times of 32 chunks takes half a
         # millisecond.
         bounds = [(field, column.flatten()) for field, column in zip(self.fields, logical.columns, strict=True)]

@@ -8,10 +8,13 @@ from typing import Final
 
 import pyarrow as pa
 
+from millrace.sources.agreement import Agreement
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import read_fully
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
+from millrace.sources.row_rules import RowRules
 from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
 
@@ -31,7 +34,7 @@ _BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 10_000
 
 
-def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, _: RejectLog) -> Iterator[ReadBatch]:
     """Yield the pieces of these parts in batches of at most about 4 MB, in the order of the files."""
     rows: list[tuple[str, int, bytes]] = []
     rows_bytes, number, start, offset = 0, 0, 0, 0
@@ -61,7 +64,9 @@ def _batch(rows: list[tuple[str, int, bytes]]) -> pa.RecordBatch:
     return pa.record_batch(list(zip(*rows, strict=True)), schema=BYTES_SCHEMA)
 
 
-def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+def _plan(
+    uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules, agreement: Agreement | None
+) -> SourcePlan:
     """Plan files of any kind; each unit but the last of a file is a multiple of ``piece_bytes``."""
     units: list[Unit] = []
     step = max(options.piece_bytes, options.split_bytes // options.piece_bytes * options.piece_bytes)

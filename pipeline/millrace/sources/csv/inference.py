@@ -9,7 +9,8 @@ import pyarrow as pa
 from millrace.sources.csv.block_errors import BlockErrors
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.typed_blocks import Types, parse_in_order
+from millrace.sources.text.row_separator import Types
+from millrace.sources.text.typed_blocks import parse_in_order
 
 _LADDER: tuple[pa.DataType, ...] = (
     pa.null(),

@@ -24,11 +24,14 @@ _GROUP_COLUMNS = 2_000
 
 
 class CsvParser:
-    """A parser of blocks with the options of one source; safe to use from several threads."""
+    """A parser of blocks with the options of one source; safe to use from several threads.
 
-    def __init__(self, options: SourceOptions) -> None:
+    With ``may_lack_columns`` a column that a block lacks is null.
+    """
+
+    def __init__(self, options: SourceOptions, *, may_lack_columns: bool = False) -> None:
         self._parse = pc.ParseOptions(delimiter=options.delimiter or ",")
-        self._convert = _convert_options(options)
+        self._convert = {**_convert_options(options), "include_missing_columns": may_lack_columns}
         self._dates = DateFormats(options.date_format)
         self._default_nulls = options.null_values is None
         self._written = written_columns(options) if self._default_nulls else frozenset()

@@ -6,18 +6,25 @@ Column types of nulls and integers widen where a block needs it. Any other misma
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+
+import pyarrow as pa
 
 from millrace.errors import SourceFormatError
 from millrace.sources.csv.header import read_header, unnamed_warning
+from millrace.sources.csv.misfits import CsvRecordParser
+from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.typed_parser import TypedCsvParser
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import Opener
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
+from millrace.sources.reject_log import RejectLog
+from millrace.sources.row_rules import Reaction, RejectKind
 from millrace.sources.text.blocks import Block, RecordCutter
 from millrace.sources.text.decoding import TextFiles
+from millrace.sources.text.row_separator import RowSeparator
 from millrace.sources.text.typed_blocks import TypedBlocks
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning
@@ -26,31 +33,56 @@ _HEADER_BYTES = 65_536
 _LISTED_COLUMNS = 5
 
 
-def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects: RejectLog) -> Iterator[ReadBatch]:
     """Yield batches of these parts of a plan, front to back.
 
-    The types begin as those of the plan and only ever widen; those that the user gave never do.
+    The types begin as those of the plan and only ever widen; those that the user gave never do, and with a contract
+    that freezes or discards none does. Rows that do not fit are added to ``rejects`` if the plan's rules say so.
     """
     types = {field.name: field.type for field in plan.source_schema}
-    given = frozenset(given_types(plan.options, None))
-    blocks = CsvBlocks(plan.files, plan.options, tuple(types), content.open_decompressed)
-    parser = TypedCsvParser(blocks.text, plan.options, types, given)
-    typed = TypedBlocks(parser, types, given)
+    types_given = given_types(plan.options, None)
+    given = frozenset(types_given)
+    may_differ = plan.may_lack_columns
+    blocks = CsvBlocks(plan.files, plan.options, tuple(types), content.open_decompressed, may_differ=may_differ)
+    blocks.text.add_lines(plan.splits)
+    final = given | plan.fixed_columns
+    parser = TypedCsvParser(blocks.text, plan.options, types, given, final, may_lack_columns=may_differ)
+    parser.dropping_columns = NewColumns.of(plan, parser.parser, Reaction.DISCARD_ROW)
+    left_out = NewColumns.of(plan, parser.parser, Reaction.DISCARD_VALUE)
+    separator = None
+    if plan.rules.sets_aside:
+        records = CsvRecordParser(parser.parser, plan.options, tuple(types), types_given, final)
+        records.dropping_columns = parser.dropping_columns
+        separator = RowSeparator(records, blocks.text, rejects)
+    typed = TypedBlocks(parser, types, given, separator)
     for block, batch in typed.batches(blocks.of_parts(parts)):
+        if left_out is not None:
+            with suppress(pa.ArrowInvalid):  # a block with broken records, which are set aside
+                rejects.counts[RejectKind.DISCARDED_VALUE] += left_out.count(block)
         yield ReadBatch(parser.with_nulls(batch), block.file, block.position - block.stream_start)
 
 
 class CsvBlocks:
-    """The blocks of CSV files that all have the columns ``names``; with no names any columns are accepted."""
+    """The blocks of CSV files that all have the columns ``names``; with no names any columns are accepted.
+
+    With ``may_differ`` files may have other columns, in any order.
+    """
 
     def __init__(
-        self, files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], opener: Opener
+        self,
+        files: tuple[SourceFile, ...],
+        options: SourceOptions,
+        names: tuple[str, ...],
+        opener: Opener,
+        *,
+        may_differ: bool = False,
     ) -> None:
         self.text = TextFiles(files, options, opener, options.delimiter or ",")
         self.warnings: tuple[SourceWarning, ...] = ()
         self._files = files
         self._options = options
         self._names = names
+        self._may_differ = may_differ
 
     def of_parts(self, parts: list[FilePart], block_bytes: int | None = None) -> Generator[Block, None, None]:
         """Yield blocks of records (without headers) with the names of their columns in the file's order."""
@@ -61,7 +93,7 @@ class CsvBlocks:
                     columns = self._header(number, cutter)
                     if not columns:
                         continue
-                elif len(self._files) == 1 and self._options.columns is None:
+                elif len(self._files) == 1 and self._options.columns is None and not self._may_differ:
                     columns = self._names
                 else:
                     columns = self.columns_of(number)
@@ -83,6 +115,8 @@ class CsvBlocks:
         cutter.put_back(header.row)
         if header.unnamed and not self.warnings:
             self.warnings = (unnamed_warning(header, name),)
+        if self._may_differ:
+            return header.names
         missing = sorted(set(self._names) - set(header.names))
         # With ``columns`` given, other columns are not read, so they may differ from file to file.
         extra = sorted(set(header.names) - set(self._names)) if self._options.columns is None else []

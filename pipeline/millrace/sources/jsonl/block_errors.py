@@ -19,7 +19,7 @@ from millrace.sources.model import SourceFile
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles, not_utf8
 from millrace.sources.text.records import record_starts
-from millrace.sources.text.typed_blocks import Types
+from millrace.sources.text.row_separator import Types
 
 _ROW = re.compile(r" in row \d+$")
 
@@ -46,7 +46,7 @@ def block_error(block: Block, types: Types, parser: TypedLineParser, text: TextF
         return (
             _not_lines(file, record, data[start:], line)
             or _wrong_given_type(record, file.name, line, parser)
-            or SourceFormatError(f"{file.name}, line {line}: {_reason(error)}", file=file.name, line=line)
+            or SourceFormatError(f"{file.name}, line {line}: {reason_of(error)}", file=file.name, line=line)
         )
     return _type_error(file.name, line, types_before, inferred, grow=grow)
 
@@ -60,7 +60,7 @@ def _wrong_given_type(record: bytes, name: str, line: int, parser: TypedLinePars
             with suppress(*ERRORS):
                 parse_lines(record, {}, unexpected="infer")
                 return SourceTypeError(
-                    f"{name}, line {line}: column {column!r} was given as {kind}: {_reason(error)}",
+                    f"{name}, line {line}: column {column!r} was given as {kind}: {reason_of(error)}",
                     hint=f"give another type: {column_type_option(column)}",
                     file=name,
                     line=line,
@@ -87,36 +87,40 @@ def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> Sourc
     return None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the reason for which a line is not one object, or does not fit its types."""
     text = str(error.args[0] if isinstance(error, NotALine) else error)
     if "Column() changed" in text:
         return "this line is not one JSON object"
     return _ROW.sub("", text.removeprefix("JSON parse error: ")).rstrip(".")
 
 
-def _type_error(name: str, line: int, types: Types, inferred: pa.RecordBatch, *, grow: bool) -> SourceTypeError:
-    """Return the error for the first column of a line that changes the types of all lines before it."""
+def type_change(types: Types, inferred: pa.RecordBatch, *, grow: bool) -> tuple[str, str] | None:
+    """Return the first column of a line that changes the types of all lines before it, and the change; else None."""
     for field in inferred.schema:
         kind = types.get(field.name)
         if depth_of(field.type) > MAX_DEPTH:
-            return SourceTypeError(
-                f"{name}, line {line}: column {field.name!r} is nested deeper than {MAX_DEPTH} levels",
-                hint=f"keep it as text: {column_type_option(field.name)}",
-                file=name,
-                line=line,
-                column=field.name,
-            )
+            return field.name, f"is nested deeper than {MAX_DEPTH} levels"
         if kind is not None and wider_inferred_type(kind, field.type, grow=grow) is not None:
             continue
         text = repr(inferred.column(field.name)[0].as_py())
         value = f"{shortened(text)} ({field.type})"
-        change = f"first appears here, as {value}" if kind is None else f"was {kind} and is {value} here"
-        return SourceTypeError(
-            f"{name}, line {line}: column {field.name!r} {change}",
-            hint=f"give its type: {column_type_option(field.name)}",
-            file=name,
-            line=line,
-            column=field.name,
-            expected=None if kind is None else str(kind),
-        )
-    return SourceTypeError(f"{name}, line {line}: a value here does not fit its column", file=name, line=line)
+        return field.name, f"first appears here, as {value}" if kind is None else f"was {kind} and is {value} here"
+    return None
+
+
+def _type_error(name: str, line: int, types: Types, inferred: pa.RecordBatch, *, grow: bool) -> SourceTypeError:
+    """Return the error for the first column of a line that changes the types of all lines before it."""
+    change = type_change(types, inferred, grow=grow)
+    if change is None:
+        return SourceTypeError(f"{name}, line {line}: a value here does not fit its column", file=name, line=line)
+    column, text = change
+    is_deep = depth_of(inferred.schema.field(column).type) > MAX_DEPTH
+    return SourceTypeError(
+        f"{name}, line {line}: column {column!r} {text}",
+        hint=f"{'keep it as text' if is_deep else 'give its type'}: {column_type_option(column)}",
+        file=name,
+        line=line,
+        column=column,
+        expected=None if is_deep or column not in types else str(types[column]),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,8 +11,7 @@ import pyarrow as pa
 from millrace.arrow import wider_inferred_type
 from millrace.sources.jsonl.parser import MAX_DEPTH, NotALine, depth_of, parse_lines, parse_times, with_texts
 from millrace.sources.jsonl.times import as_text, holds_times, is_time, times_of
-from millrace.sources.options import SourceOptions
-from millrace.sources.text.typed_blocks import Types
+from millrace.sources.text.row_separator import Types
 from millrace.sources.type_conversion import InvalidTimeError, converted
 
 ERRORS = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
@@ -32,12 +31,12 @@ class _TextOrLeftOut:
 
 
 class TypedLineParser:
-    """A parser of lines with the ``given`` types of some columns.
+    """A parser of lines with the ``given`` types of some columns; only the columns ``only`` are read (None: all).
 
     ``left_out`` holds the names of columns that appeared and are not selected, the first 100 of them.
     """
 
-    def __init__(self, options: SourceOptions, given: Types) -> None:
+    def __init__(self, only: Collection[str] | None, given: Types) -> None:
         self.given = given
         self.left_out: dict[str, None] = {}
         self._texts = frozenset(
@@ -47,8 +46,8 @@ class TypedLineParser:
         self._native = frozenset(name for name, kind in given.items() if not is_time(kind) or _has_zone(kind))
         # Dates and times of day may also be JSON numbers: days, or a count of the type's unit.
         self._numbers = frozenset(n for n, kind in given.items() if not pa.types.is_timestamp(kind) or _has_zone(kind))
-        self._selected = None if options.columns is None else frozenset(options.columns)
-        self._unexpected = "error" if options.columns is None else "ignore"
+        self._selected = None if only is None else frozenset(only)
+        self._unexpected = "error" if only is None else "ignore"
 
     def parse_fast(self, data: bytes, types: Types) -> pa.RecordBatch:
         """Parse lines whose values are spelled as pyarrow reads them; ``parse`` may read lines that fail here."""

@@ -89,6 +89,12 @@ def parquet_schema(file: SourceFile, unit: str) -> pa.Schema:
         return parquet.schema_arrow
 
 
+def rows_before(file: SourceFile, group: int) -> int:
+    """Return the number of rows of a file before a row group."""
+    with open_seekable(file) as raw, _opened(raw, file.name, ()) as parquet:
+        return sum(parquet.metadata.row_group(number).num_rows for number in range(group))
+
+
 def read_parquet(
     file: SourceFile, planned: pa.Schema, start: int = 0, stop: int = -1
 ) -> Iterator[tuple[pa.RecordBatch, int]]:

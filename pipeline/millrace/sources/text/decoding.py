@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterable
 from contextlib import closing, suppress
 
 from millrace.errors import SourceFormatError, UsageError
 from millrace.sources.io.streams import ByteStream, Opener, StreamWrapper, read_fully
-from millrace.sources.model import SourceFile
+from millrace.sources.model import SourceFile, Split
 from millrace.sources.options import SourceOptions
 from millrace.sources.text import blocks
 from millrace.sources.text.blocks import Block, RecordCutter
@@ -134,6 +135,11 @@ class TextFiles:
         self._opener = opener
         self._delimiter = delimiter
         self._codec = text_codec(options.encoding)
+        self._first_lines: dict[tuple[int, int], int] = {}
+
+    def add_lines(self, splits: Iterable[Split]) -> None:
+        """Add the numbers of the lines at which splits begin, so that no file is read to count them."""
+        self._first_lines.update({(split.files[0], split.start): split.line for split in splits if split.line})
 
     def open(self, number: int, start: int = 0, stop: int = -1) -> ByteStream:
         """Open a file, or a byte range of it, as UTF-8; a ``stop`` below 0 means the end."""
@@ -166,9 +172,17 @@ class TextFiles:
         return self.first_line(block.file, block.stream_start) + lines_before
 
     def first_line(self, number: int, start: int) -> int:
-        """Return the line number, from 1, of byte ``start`` of a file; reads the whole file before it."""
+        """Return the line number, from 1, of byte ``start`` of a file.
+
+        Reads the whole file before it if no split begins there.
+        """
         if start == 0:
             return 1
+        if (number, start) not in self._first_lines:
+            self._first_lines[number, start] = self._count_lines(number, start)
+        return self._first_lines[number, start]
+
+    def _count_lines(self, number: int, start: int) -> int:
         lines = 1
         with closing(self._opener(self.files[number], 0, start)) as stream:
             while data := stream.read(blocks.BLOCK_BYTES):

@@ -13,7 +13,7 @@ from millrace.sources.splits import Unit
 from millrace.sources.text import blocks
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles, can_be_cut
-from millrace.sources.text.records import record_ends, scan_quotes
+from millrace.sources.text.records import count_lines, record_ends, scan_quotes
 
 BlocksOf = Callable[[list[FilePart], int], Generator[Block, None, None]]
 """A function that yields the blocks of some parts, each of about as many bytes as its second argument."""
@@ -72,13 +72,13 @@ def _units_of(
     with closing(open_decompressed(file)) as stream:
         # A byte order mark before the first quote would hide that this quote opens a field.
         mark = 3 if read_fully(stream, 3) == b"\xef\xbb\xbf" else 0
-    start = 0
+    start, line = 0, 1
     with closing(open_decompressed(file, mark, file.size_bytes)) as stream:
         block_bytes = min(blocks.BLOCK_BYTES, options.split_bytes)
         cutter = TextFiles(files, options, open_decompressed, delimiter).cutter(number, stream, 0, block_bytes)
         for block in cutter.blocks():
             stop = mark + block.offset + len(block.data)
-            yield Unit(number, start, stop, stop - start)
-            start = stop
+            yield Unit(number, start, stop, stop - start, line=line)
+            start, line = stop, 1 + block.lines_before + count_lines(block.data)
     if start < file.size_bytes:
-        yield Unit(number, start, file.size_bytes, file.size_bytes - start)
+        yield Unit(number, start, file.size_bytes, file.size_bytes - start, line=line)

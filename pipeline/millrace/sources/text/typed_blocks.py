@@ -13,15 +13,22 @@ from typing import Final, Protocol, TypeVar
 import pyarrow as pa
 
 from millrace.arrow import Path
-from millrace.errors import SourceTypeError
+from millrace.errors import SourceError, SourceTypeError
 from millrace.parallel import in_order, worker_count
 from millrace.sources.text.blocks import Block
+from millrace.sources.text.row_separator import RowSeparator, Types
 from millrace.sources.text.whole_numbers import WholeNumbers
 
 Result = TypeVar("Result")
-Types = dict[str, pa.DataType]
-"""The type of each column of the source by its name."""
 _IN_FLIGHT_BYTES: Final = 24 << 20
+
+
+class UnfitBlockError(Exception):
+    """A block with rows that do not fit the types; ``refusal`` makes the error for the first of them."""
+
+    def __init__(self, refusal: Callable[[], SourceError]) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
 
 
 class BlockParser(Protocol):
@@ -38,8 +45,8 @@ class BlockParser(Protocol):
     def parse_wider(self, block: Block, types: Types) -> tuple[pa.RecordBatch, Types]:
         """Return the rows of a block that may not fit the types, and the types, widened where that is allowed.
 
-        The returned types are ``types`` itself where the block fits them. Raises a ``SourceError`` with file, line and
-        option for any other difference.
+        The returned types are ``types`` itself where the block fits them. Raises ``UnfitBlockError`` for any other
+        difference; its error names file, line and option.
         """
 
     def changed_number(self, block: Block, path: Path, values: pa.Array) -> SourceTypeError | None:
@@ -49,12 +56,16 @@ class BlockParser(Protocol):
 class TypedBlocks:
     """The record batches of text blocks, in order; ``types`` are those of the latest batch and only ever widen.
 
-    Columns that are ``given`` a type may be rounded to it. Other numbers that a double would change are refused.
+    Columns that are ``given`` a type may be rounded to it. Other numbers that a double would change are refused. With a
+    ``separator`` the rows that do not fit are set aside. Without one the first of them is an error.
     """
 
-    def __init__(self, parser: BlockParser, types: Types, given: Container[str]) -> None:
+    def __init__(
+        self, parser: BlockParser, types: Types, given: Container[str], separator: RowSeparator | None = None
+    ) -> None:
         self.types = types
         self._parser = parser
+        self._separator = separator
         self._whole_numbers = WholeNumbers(given)
 
     def batches(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, pa.RecordBatch]]:
@@ -64,13 +75,39 @@ class TypedBlocks:
         """
         with closing(parse_in_order(self._parse_ahead, blocks, self._parser.errors)) as parsed_blocks:
             for block, parsed in parsed_blocks:
-                if parsed is not None and parsed[2] is self.types:
-                    batch, doubt, _ = parsed
-                else:
-                    batch, self.types = self._parser.parse_wider(block, self.types)
-                    doubt = True
-                self._whole_numbers.check(batch, doubt, partial(self._parser.changed_number, block))
+                try:
+                    batch = self._rows(block, parsed)
+                except UnfitBlockError as error:
+                    if self._separator is None:
+                        raise error.refusal() from None
+                    batch = self._fitting_rows(block, self._separator)
+                except SourceTypeError:
+                    if self._separator is None:
+                        raise
+                    batch = self._fitting_rows(block, self._separator)
                 yield block, batch
+
+    def _rows(self, block: Block, parsed: tuple[pa.RecordBatch, bool, Types] | None) -> pa.RecordBatch:
+        """Return the rows of a block that fits the types, which may widen.
+
+        Raises ``UnfitBlockError``, and ``SourceTypeError`` for a number that a double would change.
+        """
+        if parsed is not None and parsed[2] is self.types:
+            batch, doubt, types = parsed
+        else:
+            batch, types = self._parser.parse_wider(block, self.types)
+            doubt = True
+        self._whole_numbers.check(batch, doubt, partial(self._parser.changed_number, block))
+        self.types = types
+        return batch
+
+    def _fitting_rows(self, block: Block, separator: RowSeparator) -> pa.RecordBatch:
+        """Return the rows of a block that fit, and set the others aside."""
+        fitting = separator.separate(block, self.types, self._whole_numbers.inexact_columns)
+        find = partial(self._parser.changed_number, fitting.block)
+        self._whole_numbers.check(fitting.batch, True, find)
+        self.types = fitting.types
+        return fitting.batch
 
     def _parse_ahead(self, block: Block) -> tuple[pa.RecordBatch, bool, Types]:
         types = self.types

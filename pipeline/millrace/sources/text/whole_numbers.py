@@ -53,6 +53,11 @@ class WholeNumbers:
         groups = ((pa.chunked_array(arrays, kind), given) for (kind, given), arrays in numbers.items())
         return batch, any(_is_doubtful(group, given=given) for group, given in groups)
 
+    @property
+    def inexact_columns(self) -> frozenset[str]:
+        """Return the columns of integers that cannot become doubles: no double represents one of their integers."""
+        return frozenset(str(path[0]) for path in self._later_errors)
+
     def check(self, batch: pa.RecordBatch, doubt: bool, find: Find) -> None:
         """Raise the ``SourceTypeError`` that ``find`` returns for a double that is not the number in the text.
 
@@ -77,6 +82,16 @@ class WholeNumbers:
                     and (error := find(path, leaf))
                 ):
                     self._later_errors[path] = error
+
+
+def doubtful_leaves(batch: pa.RecordBatch, given: Container[str]) -> Iterator[tuple[Path, pa.Array]]:
+    """Yield the arrays of doubles in which a number may differ from its text, with their paths."""
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        for path, leaf in leaves(column, (name,)):
+            if (pa.types.is_float32(leaf.type) or pa.types.is_float64(leaf.type)) and _is_doubtful(
+                leaf, given=name in given
+            ):
+                yield path, leaf
 
 
 def _is_doubtful(numbers: pa.Array | pa.ChunkedArray, *, given: bool) -> bool:
@@ -106,6 +121,11 @@ def rounded(numbers: pa.Array) -> int | None:
 
 def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | None:
     """Return the row of the first text whose number differs from the one parsed from it, or None."""
+    return next(changed_rows(texts, numbers, given=given), None)
+
+
+def changed_rows(texts: pa.Array, numbers: pa.Array, *, given: bool) -> Iterator[int]:
+    """Yield the rows of the texts whose number differs from the one parsed from it."""
     sizes = pc.abs(numbers.cast(pa.float64(), safe=False))
     # Most large doubles are written with a decimal point, and the search for a point is fast.
     may_be = pc.or_(pc.is_inf(sizes), pc.invert(pc.match_substring(texts, ".")))
@@ -115,8 +135,7 @@ def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | Non
     is_changed = pc.or_(pc.is_inf(sizes.take(rows)), is_whole).to_numpy(zero_copy_only=False)
     for row in rows[is_changed.astype(bool)].tolist():
         if _changes(_number(texts[row].as_py()), numbers.type, given=given):
-            return int(row)
-    return None
+            yield int(row)
 
 
 def numbers_at(line: bytes, path: Path) -> Iterator[Decimal]:
@@ -140,12 +159,27 @@ def changed_line(lines: Iterable[bytes], path: Path, kind: pa.DataType, *, given
 
     Returns None where no number changes.
     """
+    return next(changed_lines(lines, path, kind, given=given), None)
+
+
+def changed_lines(
+    lines: Iterable[bytes], path: Path, kind: pa.DataType, *, given: bool
+) -> Iterator[tuple[int, Decimal]]:
+    """Yield the index of each JSON line with a number at ``path`` that ``kind`` changes, and the first such number."""
     for row, line in enumerate(lines):
         if given or _WHOLE.search(line):
-            for value in numbers_at(line, path):
-                if _changes(value, kind, given=given):
-                    return row, value
-    return None
+            changed = (value for value in numbers_at(line, path) if _changes(value, kind, given=given))
+            if (value := next(changed, None)) is not None:
+                yield row, value
+
+
+def change_reason(value: str, kind: pa.DataType) -> str:
+    """Return the reason for which a number does not fit: ``kind`` does not represent it."""
+    return (
+        f"{shortened(value)} is beyond {kind}"
+        if pa.types.is_float32(kind)
+        else f"{shortened(value)} changes as a double"
+    )
 
 
 def _number(text: str) -> Decimal | None:
