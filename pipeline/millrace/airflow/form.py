@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 from airflow.sdk import Param
 
 from millrace.airflow.inbox import newest_names
@@ -10,7 +14,39 @@ from millrace.errors import MillraceError
 from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings
 from millrace.sources import allowed_roots, root_list
 
+if TYPE_CHECKING:
+    from millrace.load import LoadOptions
+    from millrace.sources import Paths
+
 CODECS = ("gzip", "zstd", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class FormRequest:
+    """The request of a submitted form."""
+
+    params: Mapping[str, Any]
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        return str(self.params["dataset"])
+
+    @property
+    def mode(self) -> str:
+        """The mode of the load."""
+        return str(self.params["mode"])
+
+    @property
+    def warm(self) -> bool:
+        """Whether the new version is put into Redis."""
+        return bool(self.params["warm"])
+
+    def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
+        """Return the source and the options. Raises ``UsageError`` for a source that is not allowed."""
+        from millrace.airflow.request import load_options
+
+        return load_options(self.params, settings)
 
 
 def load_form() -> dict[str, Param]:
