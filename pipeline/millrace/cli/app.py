@@ -30,6 +30,7 @@ COMPLETE_VARIABLE: Final = "_MILLRACE_COMPLETE"
 COMMANDS: Final = {
     "init": "millrace.cli.commands.init",
     "load": "millrace.cli.commands.load",
+    "ingest": "millrace.cli.commands.ingest",
     "ls": "millrace.cli.commands.ls",
     "versions": "millrace.cli.commands.versions",
     "show": "millrace.cli.commands.show",
@@ -38,6 +39,7 @@ COMMANDS: Final = {
     "untag": "millrace.cli.commands.untag",
     "read": "millrace.cli.commands.read",
     "verify": "millrace.cli.commands.verify",
+    "replay": "millrace.cli.commands.replay",
     "repair": "millrace.cli.commands.repair",
     "delete": "millrace.cli.commands.delete",
     "undelete": "millrace.cli.commands.undelete",
