@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from airflow.sdk import Param
 
 from millrace.airflow.inbox import newest_names
 from millrace.airflow.source_fields import ONE_ON_EACH_LINE, column_fields, text_fields
 from millrace.errors import MillraceError
-from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings, millrace_home
+from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings
+from millrace.sources import allowed_roots, root_list
 
 CODECS = ("gzip", "zstd", "none")
-
-
-def allowed_roots(settings: Settings) -> tuple[str, ...]:
-    """Return the folders that a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and demo folders."""
-    return settings.sources.roots or tuple(str(millrace_home() / name) for name in ("inbox", "demo"))
-
-
-def root_list(roots: Sequence[str]) -> str:
-    """Return the folders as text for messages: ``a or b``."""
-    return " or ".join(roots)
 
 
 def load_form() -> dict[str, Param]:
@@ -61,7 +50,16 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
             f"{root_list(allowed_roots(settings))}. A relative path is searched in these folders. "
             "The newest names are proposed. "
+            "Or an s3://, gs:// or https:// address. "
             "Hidden files (. or _ in front) are left out, and the report says so.",
+        ),
+        "connection": Param(
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Connection",
+            description="Name of the Airflow connection with the credentials for an s3://, gs:// or https:// address. "
+            "Empty: the usual environment of the cloud.",
         ),
         "mode": Param(
             "replace",
@@ -150,6 +148,14 @@ def _limit_fields(settings: Settings) -> dict[str, Param]:
 
     load = settings.load
     return {
+        "max_bad_rows": Param(
+            "0",
+            type="string",
+            section="Limits",
+            title="Bad rows",
+            description="Rows that may be set aside because they do not fit: a number, or a percentage (1%). They "
+            "become a version of the dataset with __rejects behind its name.",
+        ),
         "split_bytes": field(
             load.split_bytes, 1_000_000, 10_000_000_000, "Size of a split", "Bytes of the source that one task loads."
         ),

@@ -45,6 +45,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     """
     from millrace.airflow.request import load_options
     from millrace.load import loader_memory, task_unit
+    from millrace.sources import allowed_roots, check_below_roots
 
     context = get_current_context()
     record = _record(params["dataset"], params["mode"])
@@ -55,6 +56,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     ):
         source, options = load_options(params, store.settings)
         planned = store.plan(params["dataset"], source, options, run=record.run)
+        check_below_roots(planned.source.files, allowed_roots(store.settings))
         document = planned.to_json()
         size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:

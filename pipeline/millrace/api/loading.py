@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from millrace.api.maintenance import catalogue_writes
 from millrace.api.reports import ALREADY_LOADED, Reports
+from millrace.dataset import Dataset
 from millrace.errors import StoreError
 from millrace.load import (
     LoadOptions,
     LoadPlan,
     LoadReport,
+    ReplayFiles,
+    ReplayReport,
     RunRecord,
     SplitOverBudgetError,
     SplitResult,
+    check_any_fits,
     confirm_version,
+    earlier_replay,
     load_split,
     make_plan,
     outcome,
     publish,
     publish_rejects_of_split,
+    reading_of,
+    rejects_of,
+    replay_plan,
+    replay_run,
     report_fields,
     skipped_report,
     unfinished_run,
@@ -30,7 +41,7 @@ from millrace.load import (
 from millrace.names import new_run_id
 from millrace.progress import ProgressTask, null_task
 from millrace.sources import Paths, Source, SourceLike, SourceWarning, as_paths, as_source
-from millrace.store import CatalogueWriter, Version
+from millrace.store import CatalogueWriter, Lease, Version
 
 
 class Loading(Reports):
@@ -134,6 +145,53 @@ class Loading(Reports):
                 if task is not None:
                     self.report_outcome(report, task)
         return self.keep_report(record.timed(report))
+
+    def replay(
+        self, reference: str, *, column_types: Sequence[tuple[str, str]] = (), task: ProgressTask | None = None
+    ) -> ReplayReport:
+        """Append the rejected rows of a version that fit now, and set the others aside again.
+
+        They are read with the options of their load, and with the types of the latest version except for
+        ``column_types``, pairs of column and type. Rejects are replayed once: if they were replayed before, nothing is
+        loaded, and the report names the version to replay instead. Raises ``UsageError`` if nothing was rejected, or if
+        the latest version does not hold the rows of the version. Raises ``BadRowsError`` if no row fits.
+        """
+        version = self.version(reference)
+        rejects = rejects_of(self.catalogue, version)
+        if (earlier := earlier_replay(self.catalogue, version)) is not None:
+            return earlier
+        dataset = self._rejects(rejects)
+        record = RunRecord(version.dataset, replay_run(version), "append")
+        with tempfile.TemporaryDirectory(prefix="millrace-replay-") as folder:
+            reading = reading_of(self.catalogue, dataset.version)
+            files = ReplayFiles(Path(folder), reading)
+            files.write(dataset.to_batches())
+            unstored = version.settings["rejects"]["unstored"]
+            if not files.rows:
+                message = f"no row of {rejects} can be replayed: {files.cut:,} are not complete"
+                return ReplayReport(version.reference, message, files.cut, unstored)
+            plan = replay_plan(self.catalogue, self.settings, version, files, reading, column_types, Path(folder))
+            record.plan = plan
+            with self.recorded(record):
+                result = load_split(
+                    self.cassandra, self.settings, plan, None, task=task or null_task(), resume=False, origins=files
+                )
+                check_any_fits(version, result)
+                report = self.publish(plan, [result])
+            report = self.keep_report(record.timed(report))
+        message = f"{report.rows:,} of {files.rows:,} rejected rows were added as {report.dataset}@{report.version}"
+        return ReplayReport(version.reference, message, files.cut, unstored, report)
+
+    def _rejects(self, reference: str) -> Dataset:
+        version = self.version(reference)
+        return Dataset(
+            version,
+            self.catalogue,
+            self.chunk_reader,
+            None,
+            self.settings.read,
+            lease=lambda: Lease(self.cassandra, version),
+        )
 
     def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
         """Report the version, its rows, bytes and columns to ``task``.

@@ -111,6 +111,13 @@ class Maintenance(StoreConnection):
         """
         return self._deletion.prune(name, keep, now=now, dry_run=dry_run)
 
+    def prune_rejects(self, *, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Mark as deleted the rejects of failed loads, of all datasets, that are older than 90 days.
+
+        ``prune`` and ``delete`` do the same for the rejects of their dataset.
+        """
+        return self._deletion.prune_rejects(now=now, dry_run=dry_run)
+
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
         """Report unreferenced data, and data that a version references but a node does not have.
 

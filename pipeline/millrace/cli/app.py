@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "untag": "millrace.cli.commands.untag",
     "read": "millrace.cli.commands.read",
     "verify": "millrace.cli.commands.verify",
+    "replay": "millrace.cli.commands.replay",
     "repair": "millrace.cli.commands.repair",
     "delete": "millrace.cli.commands.delete",
     "undelete": "millrace.cli.commands.undelete",

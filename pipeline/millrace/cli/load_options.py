@@ -13,6 +13,7 @@ from millrace.names import parse_rename
 if TYPE_CHECKING:
     from millrace.load import LoadOptions
     from millrace.settings import LoadSettings
+    from millrace.sources import BadRowBudget
 
 
 def _column_type(text: str) -> tuple[str, str]:
@@ -21,10 +22,27 @@ def _column_type(text: str) -> tuple[str, str]:
     return parse_column_type(text)
 
 
+def _budget(text: str) -> BadRowBudget:
+    from millrace.sources import BadRowBudget
+
+    try:
+        return BadRowBudget.of(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, not {text!r}.") from None
+
+
 def _delimiter(text: str) -> str:
     return "\t" if text == "\\t" else text
 
 
+column_type_option: Final = click.option(
+    "--column-type",
+    "column_types",
+    multiple=True,
+    metavar="COL=TYPE",
+    type=_column_type,
+    help="CSV, JSON lines: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
+)
 _OPTIONS: Final = (
     click.option(
         "--mode",
@@ -41,6 +59,11 @@ _OPTIONS: Final = (
     click.option(
         "--format", "format_", metavar="F", help="csv, parquet, jsonl, json, arrow or bytes; else by name and content."
     ),
+    click.option(
+        "--connection",
+        metavar="C",
+        help="The connection with the credentials for s3://, gs:// or https://; docs/sources.md.",
+    ),
     click.option("--codec", metavar="NAME", help="gzip (default), zstd or none."),
     click.option("--chunk-bytes", type=int, metavar="N", help="Largest stored size of a chunk, 65,536 to 5,000,000."),
     click.option(
@@ -50,14 +73,7 @@ _OPTIONS: Final = (
         metavar="TEXT",
         help="CSV: a spelling of null, for every column; replaces the default spellings. May be given several times.",
     ),
-    click.option(
-        "--column-type",
-        "column_types",
-        multiple=True,
-        metavar="COL=TYPE",
-        type=_column_type,
-        help="CSV, JSON: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
-    ),
+    column_type_option,
     click.option("--schema", "schema_file", metavar="FILE", help="Types from an Arrow, Parquet or JSON file."),
     click.option(
         "--delimiter",
@@ -102,6 +118,13 @@ _OPTIONS: Final = (
         type=parse_rename,
         help="Another name for a column of a table; not for bytes. May be given several times.",
     ),
+    click.option(
+        "--max-bad-rows",
+        default="0",
+        metavar="N|N%",
+        type=_budget,
+        help="CSV, JSON lines: set aside at most so many rows that do not fit, in the dataset NAME__rejects.",
+    ),
     click.option("--infer-bytes", type=int, metavar="N", help="Bytes that are read to infer types (64,000,000)."),
     click.option(
         "--max-unit-bytes",
@@ -131,8 +154,10 @@ def chosen_options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions
         on_change=given["on_change"],
         codec=given["codec"],
         chunk_bytes=given["chunk_bytes"],
+        bad_rows=given["max_bad_rows"],
         source=SourceOptions(
             format=given["format_"],
+            connection=given["connection"],
             null_values=given["null_values"] or None,
             column_types=given["column_types"],
             schema_file=given["schema_file"],

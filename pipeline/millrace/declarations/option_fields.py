@@ -26,7 +26,8 @@ from millrace.errors import MillraceError
 from millrace.settings import LoadSettings
 from millrace.sources import SourceOptions
 
-_INTERNAL: Final = frozenset({"piece_bytes"})
+_INTERNAL: Final = frozenset({"piece_bytes", "connection"})
+"""Options that cannot be declared, and ``connection``, which is a field of its own."""
 _STORAGE: Final = ("codec", "codec_level", "chunk_bytes")
 """Options of a load that are not options of its source; their ranges are those of the settings."""
 

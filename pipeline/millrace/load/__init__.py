@@ -14,6 +14,16 @@ from millrace.load.plan import LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.reject_version import publish_rejects_of_split, report_fields
 from millrace.load.rejects import SplitOverBudgetError
+from millrace.load.replay import (
+    ReplayReport,
+    check_any_fits,
+    earlier_replay,
+    reading_of,
+    rejects_of,
+    replay_plan,
+    replay_run,
+)
+from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
@@ -25,12 +35,16 @@ __all__ = [
     "LoadOptions",
     "LoadPlan",
     "LoadReport",
+    "ReplayFiles",
+    "ReplayReport",
     "RunRecord",
     "SourceFacts",
     "SplitOverBudgetError",
     "SplitResult",
     "StageTimes",
+    "check_any_fits",
     "confirm_version",
+    "earlier_replay",
     "load_split",
     "loader_memory",
     "make_plan",
@@ -39,6 +53,10 @@ __all__ = [
     "outcome",
     "publish",
     "publish_rejects_of_split",
+    "reading_of",
+    "rejects_of",
+    "replay_plan",
+    "replay_run",
     "report_facts",
     "report_fields",
     "report_table",

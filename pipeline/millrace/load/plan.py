@@ -43,7 +43,8 @@ class LoadPlan:
     ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
     true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
     deleted, one that was appended to it. ``unchanged`` is true if there is nothing to load; the number and the hex are
-    then those of the version that has the source's rows. ``parsing`` is the digest of the load's settings.
+    then those of the version that has the source's rows. ``parsing`` is the digest of the load's settings. ``replays``
+    is the label of the version whose rejects the load reads again.
     """
 
     dataset: str
@@ -58,6 +59,7 @@ class LoadPlan:
     layout: TileLayout
     published: bool = False
     holder: str = ""
+    replays: str = ""
     unchanged: bool = False
     parsing: str = ""
     schema_changes: tuple[str, ...] = ()
@@ -93,6 +95,7 @@ class LoadPlan:
             "layout": self.layout.to_json(),
             "published": self.published,
             "holder": self.holder,
+            "replays": self.replays,
             "unchanged": self.unchanged,
             "parsing": self.parsing,
             "schema_changes": list(self.schema_changes),
@@ -303,7 +306,8 @@ class _Fingerprints(NamedTuple):
 def _fingerprints(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, options: LoadOptions) -> _Fingerprints:
     facts = {
         "source": source.facts(),
-        "options": source.options.to_json(),
+        # Other credentials for the same files are the same load.
+        "options": replace(source.options, connection=None).to_json(),
         "mode": options.mode,
         "budget": str(options.bad_rows),
         "contract": options.contract and options.contract.to_json(),

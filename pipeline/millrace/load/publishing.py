@@ -83,7 +83,8 @@ def _publish(
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
         rejects = publish_rejects(catalogue, catalogue_writer, writes, plan, ordered)
-        settings = {} if rejects is None else {"rejects": rejects}
+        settings = {"replays": plan.replays, "rejects": rejects}
+        settings = {name: value for name, value in settings.items() if value}
         files = added_files(plan, ordered)
         steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
         plan, version, replicas = publish_with_retry(steps, plan, graph)

@@ -119,7 +119,10 @@ class _Publisher:
 
     def _reject_plan(self, rejects: Sequence[RejectResult], graph: VersionGraph) -> LoadPlan:
         plan = self._plan
-        identity = hashlib.sha256(f"{plan.run}\0{plan.fingerprint}\0{self._part}".encode()).hexdigest()[:6]
+        # Two replays of one version may have different options, and are one load nevertheless.
+        options = json.dumps(plan.source.options.to_json()) if plan.replays else ""
+        parts = "\0".join((plan.run, plan.fingerprint, self._part, options))
+        identity = hashlib.sha256(parts.encode()).hexdigest()[:6]
         schema = REJECT_SCHEMA.with_metadata({READING_KEY: json.dumps(_reading(plan, rejects)).encode()})
         return replace(
             plan,

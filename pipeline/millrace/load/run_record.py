@@ -41,7 +41,7 @@ class RunRecord:
             run=self.run,  # a load that was published before may be in a version of another run, such as a merge
             started=self.started.isoformat(timespec="milliseconds"),
             seconds=round(seconds, 3),
-            rows_per_s=round(report.rows / seconds, 1),
+            rows_per_s=round(report.rows_read / seconds, 1),
             stages={name: stages[name] for name in STAGES if name in stages},
         )
 

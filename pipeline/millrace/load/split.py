@@ -20,7 +20,7 @@ from millrace.load.rejects import RejectResult, RejectWriter, SplitOverBudgetErr
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import SourceChecksum, open_source, open_split, pack_checksums, unpack_checksums
+from millrace.sources import RejectOrigins, SourceChecksum, open_source, open_split, pack_checksums, unpack_checksums
 from millrace.store import (
     AttemptRole,
     CassandraSession,
@@ -117,11 +117,13 @@ def load_split(
     task: ProgressTask,
     attempt: int = 1,
     resume: bool = True,
+    origins: RejectOrigins | None = None,
 ) -> SplitResult:
     """Write one split (None: the whole source as one stream) as a new attempt; nothing becomes visible yet.
 
     With ``resume``, chunks of an earlier attempt of the same run and plan that are present and intact are not written
-    again. Their pages are inherited, and their rows are only compared with the source.
+    again. Their pages are inherited, and their rows are only compared with the source. ``origins`` gives the rejects of
+    a replay their first file and line.
 
     On return every chunk is acknowledged and its manifest page is written. Memory in addition to the process's own: at
     most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks. Raises
@@ -144,6 +146,7 @@ def load_split(
     kept = find_resume_point(cassandra, row, task=task) if resume else ResumePoint()
     row = replace(row, first_row=kept.rows)
     reader = open_source(plan.source) if split is None else open_split(plan.source, plan.source.splits[split])
+    reader.rejects.origins = origins
     limits = settings.load
     writes = ReplicatedWriter(
         cassandra,

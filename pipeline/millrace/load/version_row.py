@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 
 import millrace
-from millrace.errors import ChunkMissingError
+from millrace.errors import ChunkMissingError, SourceTypeError
 from millrace.load.append import check_append, check_kept, common_schema, selector_of
 from millrace.load.checks import check_attempts, promised_pages
 from millrace.load.evolution import common_layout, format_setting
@@ -23,7 +23,7 @@ from millrace.load.loaded_files import FileListing
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
-from millrace.sources import STANDARD_INPUT, SourceChecksum, SourcePlan, merge_schemas
+from millrace.sources import SourceChecksum, SourcePlan, merge_schemas
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -78,9 +78,20 @@ class VersionRowWriter(CatalogueSteps):
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
 
         Raises ``LoadSupersededError`` if the load is incremental, because its files were selected for another parent.
+        A replay is appended only to versions that hold the rows of the version that it replays.
         """
         if self.plan.mode == "incremental":
             raise superseded(self.dataset, self.plan.label, f"{self.dataset}@{parent}")
+        if replays := self.plan.replays:
+            graph = self.graph()
+            if not any(graph.contains(version, replays) for version in graph.visible if version.label == parent):
+                raise SourceTypeError(
+                    f"{self.dataset}@{parent} was published meanwhile and does not have the rows of "
+                    f"{self.dataset}@{replays}, so its rejects are not replayed",
+                    hint="load the source again with other types instead",
+                    dataset=self.dataset,
+                    version=parent,
+                )
         check_append(self.catalogue, self.dataset, parent, self.plan.source)
 
     def write(self, plan: LoadPlan) -> Published:
@@ -223,5 +234,5 @@ def content_facts(source: SourcePlan, results: Sequence[SplitResult]) -> dict[st
             return {}
         checksum = checksum.followed_by(SourceChecksum.of(result.contents))
     size_bytes = sum(file.size_bytes for file in source.files)
-    covers_source = source.uri == STANDARD_INPUT or checksum.size_bytes == size_bytes
+    covers_source = any(file.has_unknown_size for file in source.files) or checksum.size_bytes == size_bytes
     return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

@@ -22,6 +22,7 @@ These rules apply to every source:
   quoted values can be null.
 * CSV differs from ``read_csv`` for a column that has only nulls within ``infer_bytes``, and text later. The default
   spellings of null are nulls in all its rows, because the spellings in the earlier rows are no longer known.
+* With a budget for bad rows, rows that do not fit are set aside (``RowRules``). They do not widen types.
 * ``columns`` and ``rename`` apply to every table. Columns that are left out are not checked. Given types refer to
   columns by their names in the source.
 * A JSON document (only with the format ``json``) has an array of objects, at the keys ``records``. A file has one
@@ -36,6 +37,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from millrace.sources.options import SourceOptions as SourceOptions
+from millrace.sources.roots import allowed_roots as allowed_roots
+from millrace.sources.roots import root_list as root_list
 from millrace.sources.row_rules import NO_BAD_ROWS as NO_BAD_ROWS
 from millrace.sources.row_rules import REJECTS_ENDING as REJECTS_ENDING
 from millrace.sources.row_rules import BadRowBudget as BadRowBudget

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -30,6 +30,13 @@ _REASONS_MAX: Final = 10
 _BATCH_ROWS: Final = 10_000
 
 
+class RejectOrigins(Protocol):
+    """The places from which the rows of a replay come: files and lines of the source that was loaded first."""
+
+    def of(self, reject: Reject) -> Reject:
+        """Return the reject with the file, the line and the kind of the row in its first source."""
+
+
 class RejectLog:
     """The rejects of one read, in the order of its rows.
 
@@ -44,6 +51,7 @@ class RejectLog:
         self.unstored = 0
         self.reasons: list[str] = []
         self.headers: dict[str, tuple[str, ...]] = {}
+        self.origins: RejectOrigins | None = None
         self._bytes_left = bytes_max
         self._rows_max = rules.budget.rows if is_limited else None
         self._rows: list[Reject] = []
@@ -51,6 +59,7 @@ class RejectLog:
 
     def add(self, reject: Reject) -> None:
         """Add a reject, and raise ``BadRowsError`` if there are more bad rows than the budget's number of rows."""
+        reject = reject if self.origins is None else self.origins.of(reject)
         self.counts[reject.kind] += 1
         if reject.kind is RejectKind.BAD and len(self.reasons) < _REASONS_MAX:
             self.reasons.append(_sentence(reject))

@@ -22,7 +22,7 @@ NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
     [
         ({"sorce": "a.csv"}, "the run's conf has the unknown key 'sorce': did you mean 'source'?"),
         ({"dataset": "a", "Column_Types": []}, "unknown key 'Column_Types': did you mean 'column_types'?"),
-        ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, mode, "),
+        ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, connection, mode, "),
     ],
 )
 def test_an_unknown_key_of_a_conf_is_refused_with_the_nearest_known_one(conf: dict[str, Any], hint: str) -> None:

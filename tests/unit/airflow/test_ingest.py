@@ -20,10 +20,19 @@ from millrace.api import Store
 from millrace.errors import StoreTimeoutError, UsageError
 from millrace.load import LoadOptions, LoadPlan, LoadReport, loader_memory
 from millrace.progress import ProgressTask, null_task
+from millrace.settings import millrace_home
 from millrace.sources import SourceOptions
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
+
+
+def in_inbox(text: str) -> str:
+    """Write a file into the inbox, which the form may load from; return its path."""
+    path = millrace_home() / "inbox" / "a.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return str(path)
 
 
 @pytest.mark.parametrize("length", [1, 249, 250])
@@ -47,10 +56,9 @@ def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
 
 
 def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
-    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
-    (tmp_path / "a.csv").write_text("n\n1\n")
-    plan = store.plan("t", str(tmp_path / "a.csv"), run="r")
+    plan = store.plan("t", in_inbox("n\n1\n"), run="r")
     expected, backends = allocator(loader_memory()), []
 
     @contextmanager
@@ -158,9 +166,8 @@ class Run:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path) -> Run:
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
-    return Run(monkeypatch, store, str(tmp_path / "a.csv"))
+def run(monkeypatch: pytest.MonkeyPatch, store: Store) -> Run:
+    return Run(monkeypatch, store, in_inbox("a,b\n1,2\n3,4\n"))
 
 
 def test_the_report_of_a_run_has_the_seconds_of_each_of_its_tasks_and_is_kept(run: Run, store: Store) -> None:

@@ -55,12 +55,12 @@ def _run_id(text: str) -> str:
 def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> None:
     """Load SOURCE as a new version of the dataset NAME and print the load report.
 
-    SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or any
-    bytes, plain or compressed. Bytes keep every file and folder. A table leaves out hidden files. A file is hidden if a
-    part of its path below the source begins with . or _. Such a part does not count if the matching part of a local
-    pattern begins with the same character. A warning gives the number of hidden files and the name of one; markers such
-    as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do not become columns; a warning
-    names the keys.
+    SOURCE is a file, a directory, a pattern in quotes, an s3://, gs:// or https:// address, or - for standard input:
+    CSV, Parquet, JSON lines, Arrow or any bytes, plain or compressed. Bytes keep every file and folder. A table leaves
+    out hidden files. A file is hidden if a part of its path below the source begins with . or _. Such a part does not
+    count if the matching part of a pattern begins with the same character. A warning gives the number of hidden files
+    and the name of one; markers such as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do
+    not become columns; a warning names the keys.
 
     JSON: the load report, as docs/load-report.schema.json describes it, and dry_run. columns is a list of name and
     type, and columns_total is the number of columns. warnings is a list of all unexpected properties of the file and
@@ -79,6 +79,10 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
     Other columns are read as ISO 8601. A date that does not exist is refused.
 
+    With --max-bad-rows, rows that do not fit are set aside: a wrong number of fields, a value that does not fit its
+    type, invalid JSON or UTF-8. They become a version of the dataset NAME__rejects. With more of them than that no
+    version of NAME is made. millrace replay loads them again, for example with another --column-type.
+
     --mode incremental leaves out each file that the dataset has loaded since the last replace. A file is compared by
     its full path, size, modification time and ctime. If only times differ, its CRC-32 is compared. Without a new file
     nothing is loaded, and skipped in the JSON is unchanged.
@@ -91,7 +95,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     Example:
       millrace load flights flights.csv --null-value NA
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
+      millrace load visits visits.csv --column-type age=int64 --max-bad-rows 1%
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
+      millrace load flights 's3://lake/flights/*.parquet' --connection lake
       millrace load orders answer.json --format json --records data.items
       millrace load sales 'sales/**/*.csv' --mode incremental
     """

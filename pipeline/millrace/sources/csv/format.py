@@ -148,6 +148,8 @@ def _types(
     agreed = agreed_types(agreement, given, sample, parse, TypedCsvParser.errors)
     check_types(agreed)
     given = {**agreed, **given}
+    if rules.sets_aside and all(name in given for name in names):
+        return given, []  # nothing is inferred, and rows that do not fit are set aside when they are loaded
     try:
         return _inferred(files, options, names, given, lambda block: block, may_differ=may_differ)
     except (SourceFormatError, SourceTypeError):

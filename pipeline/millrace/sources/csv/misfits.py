@@ -1,20 +1,20 @@
 """Search for the records of a CSV that do not fit the columns or their types, and the widening of types beside them.
 
-pyarrow gives up a whole block for one value. So values that do not look like their type are found by patterns first,
-and each is parsed alone. All other rows are parsed together. Only if that fails they are parsed in parts.
+pyarrow gives up a whole block for one value, and names its column. So a pattern finds the values of that column that
+are certainly none of its type, and all other rows are parsed together. If that fails again they are parsed in parts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.csv as pc
-from numpy.typing import NDArray
 
 from millrace.arrow import Path
 from millrace.compat.pyarrow.csv import keep_mark
@@ -24,14 +24,14 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.misfits import Failure, Misfit, Records, search
 from millrace.sources.text.records import record_starts, scan_quotes
-from millrace.sources.text.row_separator import Types
+from millrace.sources.text.row_separator import Separated, Types
 from millrace.sources.text.whole_numbers import change_reason, changed_rows
 
 _COLUMN: Final = re.compile(r"In CSV column #(\d+): ")
 _ROW: Final = re.compile(r"Row #(\d+): ")
 _VALUE: Final = re.compile(r"conversion error to (.+?): invalid value '(.*)'", re.DOTALL)
-_INTEGER: Final = r"^-?[0-9]{1,18}$"
-_DATE: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_INTEGER: Final = r"^[ \t]*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)[ \t]*$"
+_DATE: Final = r"^[ \t]*[0-9]{4}"
 _NUMBER_CHARACTERS: Final = frozenset('0123456789+-eE \t"infatyINFATY')
 _REASON_CHARACTERS: Final = 200
 
@@ -51,88 +51,132 @@ class CsvRecordParser:
         self._parser = parser
         self._delimiter = options.delimiter or ","
         self._decimal = options.decimal
+        nulls = pc.ConvertOptions().null_values if options.null_values is None else options.null_values
+        self._nulls = pa.array([text.encode() for text in nulls], pa.binary())
         self._reads_dates = not options.date_format
         self._columns = tuple(columns)
         self._final = final
+        self._misfit_rows: dict[tuple[int, int, int], set[int]] = {}
         self.dropping_columns: NewColumns | None = None
 
     def without_misfits(self, block: Block) -> Block:
         """Return the block with blank lines for the records that are not UTF-8 or do not fit, for inference."""
-        records, broken, texts = self._divided(block)
-        whole = records.without(misfit.row for misfit in broken)
-        given = {name: self.given[name] for name in self._columns if name in self.given}
-        unfit = self._unfit(whole, texts, given)
-        return records.blanked({misfit.row for misfit in (*broken, *unfit)} | records.not_utf8())
+        # Inference reads the first blocks several times.
+        key = (block.file, block.offset, len(block.data))
+        records = self._records(block)
+        if key not in self._misfit_rows:
+            given = {name: self.given[name] for name in self._columns if name in self.given}
+            unfit, _, _ = self._separated(records, given or {self._columns[0]: pa.binary()}, (), final=given, unfit={})
+            self._misfit_rows[key] = {*unfit, *records.not_utf8()}
+        return records.blanked(self._misfit_rows[key])
 
-    def misfits(self, block: Block, types: Types, exact: Container[str]) -> tuple[Records, list[Misfit], Types]:
+    def misfits(self, block: Block, types: Types, exact: Container[str]) -> Separated:
         """Return the records, those that do not fit, and the types, widened from null and from integers.
 
         A column of nulls gets the type that this block alone shows. A column of integers becomes one of doubles if one
         of its values is a double.
         """
-        records, broken, texts = self._divided(block)
-        whole = records.without(misfit.row for misfit in broken)
-        if dropped := self._dropped(whole):
-            kept = whole.without(misfit.row for misfit in dropped)
-            whole, texts = kept, texts.take(np.flatnonzero(np.isin(whole.numbers, kept.numbers)))
-        types = self._without_nulls(whole, types)
-        integers = [n for n, kind in types.items() if pa.types.is_int64(kind) and n not in self._final]
-        doubles = [n for n in integers if n not in exact and self._has_double(whole, texts, n)]
-        if doubles:
-            types = {**types, **dict.fromkeys(doubles, pa.float64())}
-        return records, sorted([*broken, *dropped, *self._unfit(whole, texts, types)]), types
+        records = self._records(block)
+        unfit = self._dropped(records)
+        unfit, types, batch = self._separated(records, types, exact, final=self._final, unfit=unfit)
+        return Separated(records, sorted(unfit.values()), types, batch)
 
-    def _divided(self, block: Block) -> tuple[Records, list[Misfit], pa.Table]:
-        """Return all records of a block, those that cannot be divided into its columns, and the others as bytes."""
+    def _records(self, block: Block) -> Records:
+        return Records.of(block, record_starts(block.data, scan_quotes(block.data, self._delimiter)))
+
+    def _separated(
+        self,
+        records: Records,
+        types: Types,
+        exact: Container[str],
+        *,
+        final: Container[str],
+        unfit: dict[int, Misfit],
+    ) -> tuple[dict[int, Misfit], Types, pa.RecordBatch | None]:
+        """Return the misfits by row, ``unfit`` and more, the types, and the rows that fit (None: there are none).
+
+        The rows are parsed together. After each failure the column that it names is examined, then all columns, and
+        then the rows are parsed in parts.
+        """
+        examined: set[str] = set()
+        while len(rest := records.without(unfit)):
+            batch = self._attempt(rest.part(0, len(rest)), len(rest), types)
+            if isinstance(batch, pa.RecordBatch):
+                return unfit, types, batch
+            column = batch.column
+            names = [column] if not examined else [name for name in types if name not in examined]
+            more: list[Misfit] = []
+            if not column and "" not in examined:
+                examined.add("")
+                more = self._ragged(rest)
+            elif column and column not in examined:
+                examined.update(names)
+                types = self._widened(rest, [name for name in names if name not in final], types, exact)
+                more = self._unlike(rest, names, types)
+            else:
+                more = search(rest, partial(self._failure, types=types))
+                if not more:
+                    raise pa.ArrowInvalid(batch.reason)
+            unfit = unfit | {misfit.row: misfit for misfit in more}
+        return unfit, types, None
+
+    def _ragged(self, records: Records) -> list[Misfit]:
+        """Return the records that cannot be divided into the columns of their file."""
         misfits: list[Misfit] = []
 
         def skip(row: pc.InvalidRow) -> str:
             reason = f"{row.actual_columns} columns instead of {row.expected_columns}"
-            misfits.append(Misfit((row.number or 1) - 1, "", reason, is_value=False))
+            number = int(records.numbers[(row.number or 1) - 1])
+            misfits.append(Misfit(number, "", reason, is_value=False))
             return "skip"
 
-        records = Records.of(block, record_starts(block.data, scan_quotes(block.data, self._delimiter)))
-        data = keep_mark(block.data if block.data.endswith((b"\n", b"\r")) else block.data + b"\n")
-        texts = pc.read_csv(
+        block = records.part(0, len(records))
+        data = keep_mark(block.data)
+        pc.read_csv(
             pa.BufferReader(data),
             read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=block.columns),
             parse_options=pc.ParseOptions(delimiter=self._delimiter, invalid_row_handler=skip),
             convert_options=pc.ConvertOptions(
-                column_types=dict.fromkeys(self._columns, pa.binary()),
-                include_columns=self._columns,
-                include_missing_columns=True,
+                column_types={block.columns[0]: pa.binary()}, include_columns=[block.columns[0]]
             ),
         )
-        return records, misfits, texts
+        return misfits
 
-    def _unfit(self, records: Records, texts: pa.Table, types: Types) -> list[Misfit]:
-        """Return the records with a value that does not fit its type."""
+    def _unlike(self, records: Records, names: Sequence[str], types: Types) -> list[Misfit]:
+        """Return the records with a value that is certainly none of its type; others may be left."""
+        patterns = {name: pattern for name in names if (pattern := self._pattern(types[name])) is not None}
+        if not patterns:
+            return []
+        texts = self._texts(records, list(patterns))
         misfits: dict[int, Misfit] = {}
-        for name, kind in types.items():
-            suspects = self._unlike(texts.column(name), kind)
-            if len(suspects):
-                chosen = records.only(records.numbers[suspects].tolist()).without(misfits)
-                misfits |= {misfit.row: misfit for misfit in self._search(chosen, {name: kind})}
-        others = self._search(records.without(misfits), types)
-        return [*misfits.values(), *others]
+        for name, pattern in patterns.items():
+            column = texts.column(name)
+            for row in self._rows_unlike(column, pattern):
+                text = column[row].as_py().decode("utf-8", "replace")
+                reason = f"{text[:_REASON_CHARACTERS]!r} is not {types[name]}"
+                misfits.setdefault(row, Misfit(int(records.numbers[row]), name, reason, is_value=True))
+        return list(misfits.values())
 
-    def _unlike(self, texts: pa.ChunkedArray, kind: pa.DataType) -> NDArray[np.int64]:
-        """Return the rows of the texts that do not look like a value of the type; they may still be one."""
-        pattern = self._pattern(kind)
-        if pattern is None or not len(texts):
-            return np.empty(0, np.int64)
-        # The values of a column that the file lacks are null.
-        alike = compute.fill_null(compute.match_substring_regex(texts, pattern), True)
-        return np.flatnonzero(~alike.to_numpy().astype(bool))
+    def _texts(self, records: Records, names: Sequence[str]) -> pa.RecordBatch:
+        block = records.part(0, len(records))
+        return self._parser.parse(block, dict.fromkeys(names, pa.binary()), names)
+
+    def _rows_unlike(self, texts: pa.Array, pattern: str) -> list[int]:
+        """Return the rows of the texts that do not match the pattern and are no spelling of null."""
+        unlike = compute.invert(compute.fill_null(compute.match_substring_regex(texts, pattern), True))
+        rows = np.flatnonzero(unlike.to_numpy(zero_copy_only=False))
+        is_null = compute.is_in(texts.take(rows), value_set=self._nulls).to_numpy(zero_copy_only=False)
+        unlike_rows: list[int] = rows[~is_null.astype(bool)].tolist()
+        return unlike_rows
 
     def _pattern(self, kind: pa.DataType) -> str | None:
+        """Return a pattern that every text of the type matches; None where there is none."""
         if pa.types.is_integer(kind):
-            return f"{_INTEGER}|^$"
+            return _INTEGER
         if pa.types.is_floating(kind):
-            mark = re.escape(self._decimal)
-            return rf"^[+-]?[0-9]+({mark}[0-9]*)?([eE][+-]?[0-9]+)?$|^$"
+            return rf"(?i)^[ \t]*[+-]?({re.escape(self._decimal)}?[0-9]|inf|nan)"
         is_date = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
-        return f"{_DATE}|^$" if is_date and self._reads_dates else None
+        return _DATE if is_date and self._reads_dates else None
 
     def parse_records(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block whose records all fit the types."""
@@ -148,61 +192,65 @@ class CsvRecordParser:
     def parse_partly(self, block: Block, types: Types, without: Container[str]) -> pa.RecordBatch | Failure:
         """Return the row of a block of one record with nulls in the columns ``without``, or the next failure."""
         kept = [name for name in self._columns if name not in without]
-        failure = self._attempt(block, 1, {name: types[name] for name in kept})
-        if failure is not None:
-            return failure
-        row = self._parser.parse(block, {name: types[name] for name in kept}, kept) if kept else None
+        row = self._attempt(block, 1, {name: types[name] for name in kept}) if kept else None
+        if isinstance(row, Failure):
+            return row
         columns = [
             pa.nulls(1, types[name]) if row is None or name in without else row.column(name) for name in self._columns
         ]
         return pa.RecordBatch.from_arrays(columns, names=list(self._columns))
 
-    def _without_nulls(self, records: Records, types: Types) -> Types:
-        names = [n for n, kind in types.items() if pa.types.is_null(kind) and n not in self._final]
-        if not names or not len(records):
-            return types
-        shown = self._parser.parse(records.part(0, len(records)), {}, names).schema
-        # Text that is not UTF-8 is inferred as binary; its records are then misfits of a text column.
-        kinds = {field.name: pa.string() if pa.types.is_binary(field.type) else field.type for field in shown}
-        return types if all(map(pa.types.is_null, kinds.values())) else {**types, **kinds}
+    def _widened(self, records: Records, names: Sequence[str], types: Types, exact: Container[str]) -> Types:
+        """Return the types with those of these columns widened from null and from integers as the records show."""
+        wider = dict(types)
+        if nulls := [name for name in names if pa.types.is_null(types[name])]:
+            shown = self._parser.parse(records.part(0, len(records)), {}, nulls).schema
+            # Text that is not UTF-8 is inferred as binary; its records are then misfits of a text column.
+            wider |= {f.name: pa.string() if pa.types.is_binary(f.type) else f.type for f in shown}
+        integers = [name for name in names if pa.types.is_int64(types[name]) and name not in exact]
+        if integers:
+            texts = self._texts(records, integers)
+            wider |= {n: pa.float64() for n in integers if self._has_double(records, texts.column(n), n)}
+        # Blocks that were parsed ahead with the same object are not parsed again.
+        return types if wider == types else wider
 
-    def _dropped(self, records: Records) -> list[Misfit]:
-        """Return the records with a value in a new column, if the contract drops them."""
+    def _dropped(self, records: Records) -> dict[int, Misfit]:
+        """Return the records with a value in a new column, if the contract drops them, and those that are ragged."""
         if self.dropping_columns is None or not len(records):
-            return []
-        rows = self.dropping_columns.rows(records.part(0, len(records)))
-        numbers = records.numbers.tolist()
+            return {}
+        misfits = {misfit.row: misfit for misfit in self._ragged(records)}
+        whole = records.without(misfits)
+        if not len(whole):
+            return misfits
+        rows = self.dropping_columns.rows(whole.part(0, len(whole)))
+        numbers = whole.numbers.tolist()
         reason = "the column is not one of the dataset"
-        return [Misfit(numbers[row], column, reason, is_value=True) for row, column in rows.items()]
+        dropped = [Misfit(numbers[row], column, reason, is_value=True) for row, column in rows.items()]
+        return misfits | {misfit.row: misfit for misfit in dropped}
 
-    def _has_double(self, records: Records, texts: pa.Table, name: str) -> bool:
+    def _has_double(self, records: Records, texts: pa.Array, name: str) -> bool:
         """Return whether a value of a column of integers is a double, and no integer that a double would change."""
-        column = texts.column(name)
-        for row in self._unlike(column, pa.int64()).tolist():
-            text = column[row].as_py().decode("utf-8", "replace")
+        for row in self._rows_unlike(texts, _INTEGER):
+            text = texts[row].as_py().decode("utf-8", "replace")
             # Most of these values are no numbers, and each parse takes as long as a hundred of these comparisons.
             if not (_NUMBER_CHARACTERS | {self._decimal}).issuperset(text):
                 continue
-            part = records.part(row, row + 1)
-            if self._attempt(part, 1, {name: pa.int64()}) is None or self._attempt(part, 1, {name: pa.float64()}):
-                continue
-            value = self._parser.parse(part, {name: pa.float64()}, [name]).column(0)
-            if next(self.changed_values(part, (name,), value), None) is None:
+            values = self._attempt(records.part(row, row + 1), 1, {name: pa.float64()})
+            if isinstance(values, pa.RecordBatch):
                 return True
         return False
 
-    def _search(self, records: Records, types: Types) -> list[Misfit]:
-        return search(records, lambda block, rows: self._attempt(block, rows, types))
+    def _failure(self, block: Block, rows: int, *, types: Types) -> Failure | None:
+        batch = self._attempt(block, rows, types)
+        return None if isinstance(batch, pa.RecordBatch) else batch
 
-    def _attempt(self, block: Block, rows: int, types: Types) -> Failure | None:
-        """Return the failure of some records in these columns, or None if they fit."""
+    def _attempt(self, block: Block, rows: int, types: Types) -> pa.RecordBatch | Failure:
+        """Return some records in these columns, or the failure if they do not fit."""
         try:
             batch = self._parser.parse(block, types, list(types))
         except pa.ArrowInvalid as error:
             return _failure(str(error), block.columns)
-        if types and batch.num_rows != rows:
-            return Failure(None, "", "not one record", is_value=False)
-        return None
+        return batch if batch.num_rows == rows else Failure(None, "", "not one record", is_value=False)
 
 
 def _failure(message: str, columns: Sequence[str]) -> Failure:

@@ -102,7 +102,7 @@ def _infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFil
             if (parsed is None or wider is None) and not rules.sets_aside:
                 raise block_error(block, types, parser, text, grow=True)
             if parsed is None or wider is None:
-                records, misfits, types = LineRecordParser(parser, widens=True, grow=True).misfits(block, types, ())
+                records, misfits, types, _ = LineRecordParser(parser, widens=True, grow=True).misfits(block, types, ())
                 block_rows = len(records) - len(misfits)
             else:
                 types, block_rows = wider, parsed[1]

@@ -16,9 +16,9 @@ from millrace.sources.jsonl.block_errors import reason_of, type_change
 from millrace.sources.jsonl.parser import lines_of
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.misfits import Failure, Misfit, Records, search
+from millrace.sources.text.misfits import Failure, Records, search
 from millrace.sources.text.records import record_starts
-from millrace.sources.text.row_separator import Types
+from millrace.sources.text.row_separator import Separated, Types
 from millrace.sources.text.whole_numbers import change_reason, changed_lines
 
 _ROW: Final = re.compile(r" in row (\d+)$")
@@ -49,13 +49,17 @@ class LineRecordParser:
         self._widens = widens
         self._grow = grow
 
-    def misfits(self, block: Block, types: Types, exact: Container[str]) -> tuple[Records, list[Misfit], Types]:
+    def misfits(self, block: Block, types: Types, exact: Container[str]) -> Separated:
         """Return the records, those that do not fit, and the types, widened line by line where that is allowed."""
         starts = record_starts(block.data, None)
         lines = lines_of(block.data, starts.tolist())
         records = Records.of(block, starts).only(row for row, line in enumerate(lines) if line.strip())
         pieces = _Pieces(self._parser, types, exact, widens=self._widens, grow=self._grow)
-        return records, search(records, pieces.attempt), pieces.types
+        misfits = search(records, pieces.attempt)
+        # The search ends with all lines that fit, parsed together, unless types were widened for them.
+        batch, types = pieces.batch, pieces.types
+        is_all = batch.num_rows == len(records) - len(misfits) and batch.schema.types == list(types.values())
+        return Separated(records, misfits, types, batch if is_all else None)
 
     def parse_records(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block whose records all fit the types."""
@@ -82,12 +86,16 @@ class LineRecordParser:
 
 
 class _Pieces:
-    """Attempts to parse pieces of one block from front to back, with ``types`` that may widen from piece to piece."""
+    """Attempts to parse pieces of one block from front to back, with ``types`` that may widen from piece to piece.
+
+    ``batch`` has the rows of the last piece that fit.
+    """
 
     def __init__(
         self, parser: TypedLineParser, types: Types, exact: Container[str], *, widens: bool, grow: bool
     ) -> None:
         self.types = types
+        self.batch = pa.RecordBatch.from_pylist([])
         self._parser = parser
         self._exact = exact
         self._widens = widens
@@ -106,13 +114,13 @@ class _Pieces:
         line = piece.data if rows == 1 else self._line(piece.data, row)
         before = self.types
         if not self._widen_for(line):
-            return line_failure(line, self.types, self._parser, self._widens)._replace(row=row)
+            return line_failure(line, self.types, self._parser, self._widens, row=row)
         # A line that fits without wider types is not the one that failed.
         return _UNKNOWN if self.types is before else self.attempt(piece, rows)
 
     def _fits(self, data: bytes) -> bool:
         try:
-            self._parser.parse(data, self.types)
+            self.batch = self._parser.parse(data, self.types)
         except ERRORS as error:
             self._message = str(error)
             return False
@@ -166,25 +174,25 @@ class _Pieces:
         return True
 
 
-def line_failure(line: bytes, types: Types, parser: TypedLineParser, widens: bool) -> Failure:
-    """Return the failure of one line that does not fit the types."""
+def line_failure(line: bytes, types: Types, parser: TypedLineParser, widens: bool, *, row: int = 0) -> Failure:
+    """Return the failure of one line that does not fit the types; ``row`` is its row."""
     try:
         inferred = parser.infer(line)
     except UnicodeDecodeError:
-        return Failure(0, "", "invalid UTF-8", is_value=False)
+        return Failure(row, "", "invalid UTF-8", is_value=False)
     except ERRORS as error:
         column = _misfit_column(line, parser.given, parser)
         reason = reason_of(error) if isinstance(error, Exception) else ""
-        return Failure(0, column, reason, is_value=bool(column))
+        return Failure(row, column, reason, is_value=bool(column))
     if widens and (change := type_change(types, inferred, grow=False)):
-        return Failure(0, *change, is_value=True)
+        return Failure(row, *change, is_value=True)
     unknown = [name for name in inferred.schema.names if name not in types]
     other = {f.name: types[f.name] for f in inferred.schema if f.name in types and f.type != types[f.name]}
     column = _misfit_column(line, other, parser) or next(iter(unknown), "") or _column_of_new_field(line, types, parser)
     if column in types:
         value = inferred.column(column)[0]
-        return Failure(0, column, f"{shortened(repr(value.as_py()))} is not {types[column]}", is_value=True)
-    return Failure(0, column, "the column is not one of the dataset", is_value=bool(column))
+        return Failure(row, column, f"{shortened(repr(value.as_py()))} is not {types[column]}", is_value=True)
+    return Failure(row, column, "the column is not one of the dataset", is_value=bool(column))
 
 
 def _column_of_new_field(line: bytes, types: Types, parser: TypedLineParser) -> str:

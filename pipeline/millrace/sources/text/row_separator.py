@@ -15,12 +15,23 @@ from millrace.sources.row_rules import Reaction, Reject, RejectKind
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.misfits import Failure, Misfit, Records
-from millrace.sources.text.records import count_lines
 from millrace.sources.text.whole_numbers import doubtful_leaves
 
 Types = dict[str, pa.DataType]
 """The type of each column of the source by its name."""
 _KINDS = {Reaction.DISCARD_ROW: RejectKind.DISCARDED_ROW, Reaction.DISCARD_VALUE: RejectKind.DISCARDED_VALUE}
+
+
+class Separated(NamedTuple):
+    """The records of a block, those of them that do not fit, and the types, widened where that is allowed.
+
+    ``batch`` has the rows of the other records; it is None where they are not parsed yet.
+    """
+
+    records: Records
+    misfits: list[Misfit]
+    types: Types
+    batch: pa.RecordBatch | None = None
 
 
 class RecordParser(Protocol):
@@ -31,8 +42,8 @@ class RecordParser(Protocol):
         """Return the columns whose numbers may be rounded to their type."""
         ...
 
-    def misfits(self, block: Block, types: Types, exact: Container[str]) -> tuple[Records, list[Misfit], Types]:
-        """Return the records of a block, those of them that do not fit, and the types, widened where that is allowed.
+    def misfits(self, block: Block, types: Types, exact: Container[str]) -> Separated:
+        """Return the records of a block, and those of them that do not fit.
 
         Safe to call from several threads. Columns of integers whose name is in ``exact`` do not become doubles.
         """
@@ -48,13 +59,16 @@ class RecordParser(Protocol):
 
 
 class FittingRows(NamedTuple):
-    """The rows of a block that fit, with the types they were parsed with; ``block`` has the records without nulls made
-    of values.
+    """The rows of a block that fit, with the types they were parsed with, and the misfits in the order of the records.
+
+    ``block`` has the records that fit as a whole.
     """
 
     batch: pa.RecordBatch
     types: Types
     block: Block
+    records: Records
+    misfits: list[Misfit]
 
 
 class RowSeparator:
@@ -66,22 +80,20 @@ class RowSeparator:
         self._log = log
 
     def separate(self, block: Block, types: Types, exact: Container[str]) -> FittingRows:
-        """Return the rows that fit, in their order.
-
-        Raises ``BadRowsError`` where the bad rows exceed the budget's number of rows.
-        """
-        records, misfits, types = self._parser.misfits(block, types, exact)
+        """Return the rows that fit, in their order; safe to call from several threads."""
+        records, misfits, types, batch = self._parser.misfits(block, types, exact)
         fitting = records.without(misfit.row for misfit in misfits)
-        batch = self._parse(fitting, types)
-        if changed := self._changed(fitting.part(0, len(fitting)), batch, fitting.numbers.tolist()):
+        batch = self._parse(fitting, types) if batch is None else batch
+        whole = fitting.part(0, len(fitting))
+        if changed := self._changed(whole, batch, fitting.numbers.tolist()):
             misfits = sorted([*misfits, *changed])
             fitting = fitting.without(misfit.row for misfit in changed)
-            batch = self._parse(fitting, types)
+            batch, whole = self._parse(fitting, types), fitting.part(0, len(fitting))
         self._refuse_new_columns(records, misfits, types)
         rows = {misfit.row: [misfit] for misfit in misfits}
         partial = self._with_nulls(records, rows, types)
-        self._set_aside(records, [misfit for of_row in rows.values() for misfit in of_row], types)
-        return FittingRows(_in_order(batch, fitting, partial), types, fitting.part(0, len(fitting)))
+        every = [misfit for of_row in rows.values() for misfit in of_row]
+        return FittingRows(_in_order(batch, fitting, partial), types, whole, records, every)
 
     def _parse(self, records: Records, types: Types) -> pa.RecordBatch:
         if not len(records):
@@ -109,7 +121,7 @@ class RowSeparator:
             return
         block = records.block
         name = self._text.files[block.file].name
-        line = self._text.line_of(block) + count_lines(block.data[: records.start_of(new[0].row)])
+        line = self._text.line_of(block, records.start_of(new[0].row))
         raise SourceTypeError(
             f"{name}, line {line}: the dataset does not have the column {new[0].column!r}, "
             "and the contract freezes its columns",
@@ -148,23 +160,27 @@ class RowSeparator:
                 if not more:
                     return batch
             if more[0].column in without or self._kind(more[0], types) is not RejectKind.DISCARDED_VALUE:
-                misfits[:] = [more[0]._replace(is_value=False)]
+                misfits[:] = [Misfit(number, more[0].column, more[0].reason, is_value=False)]
                 return None
             misfits += more
 
     # --- what is set aside
 
-    def _set_aside(self, records: Records, misfits: Iterable[Misfit], types: Types) -> None:
-        block = records.block
+    def set_aside(self, fitting: FittingRows) -> None:
+        """Add the misfits of a block to the log.
+
+        Raises ``BadRowsError`` where the bad rows exceed the budget's number of rows.
+        """
+        block, records = fitting.records.block, fitting.records
         name = self._text.files[block.file].name
         if block.columns:
             self._log.headers.setdefault(name, block.columns)
-        line, counted = self._text.line_of(block), 0
-        for misfit in misfits:
-            start = records.start_of(misfit.row)
-            line, counted = line + count_lines(block.data[counted:start]), start
-            raw, is_complete = raw_text(records.record(misfit.row))
-            kind = self._kind(misfit, types)
+        at = np.searchsorted(records.numbers, [misfit.row for misfit in fitting.misfits])
+        starts, stops = records.starts[at].tolist(), records.stops[at].tolist()
+        lines = self._text.lines_of(block, starts)
+        for misfit, line, start, stop in zip(fitting.misfits, lines, starts, stops, strict=True):
+            raw, is_complete = raw_text(block.data[start:stop])
+            kind = self._kind(misfit, fitting.types)
             self._log.add(Reject(name, line, misfit.column, misfit.reason, raw, kind, is_complete))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from millrace.arrow import Path
 from millrace.errors import SourceError, SourceTypeError
 from millrace.parallel import in_order, worker_count
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.row_separator import RowSeparator, Types
+from millrace.sources.text.row_separator import FittingRows, RowSeparator, Types
 from millrace.sources.text.whole_numbers import WholeNumbers
 
 Result = TypeVar("Result")
@@ -53,6 +53,22 @@ class BlockParser(Protocol):
         """Return the error for the first number at ``path`` that differs from the text of its block, or None."""
 
 
+class _Parsed(NamedTuple):
+    """A block parsed ahead with these types, and whether a double in it may differ from its text."""
+
+    batch: pa.RecordBatch
+    doubt: bool
+    types: Types
+
+
+class _Unfit(NamedTuple):
+    """The fitting rows of a block, found ahead with these types and these columns that do not become doubles."""
+
+    fitting: FittingRows
+    types: Types
+    exact: frozenset[str]
+
+
 class TypedBlocks:
     """The record batches of text blocks, in order; ``types`` are those of the latest batch and only ever widen.
 
@@ -75,24 +91,27 @@ class TypedBlocks:
         """
         with closing(parse_in_order(self._parse_ahead, blocks, self._parser.errors)) as parsed_blocks:
             for block, parsed in parsed_blocks:
+                if isinstance(parsed, _Unfit):
+                    yield block, self._fitting_rows(block, parsed)
+                    continue
                 try:
                     batch = self._rows(block, parsed)
                 except UnfitBlockError as error:
                     if self._separator is None:
                         raise error.refusal() from None
-                    batch = self._fitting_rows(block, self._separator)
+                    batch = self._fitting_rows(block)
                 except SourceTypeError:
                     if self._separator is None:
                         raise
-                    batch = self._fitting_rows(block, self._separator)
+                    batch = self._fitting_rows(block)
                 yield block, batch
 
-    def _rows(self, block: Block, parsed: tuple[pa.RecordBatch, bool, Types] | None) -> pa.RecordBatch:
+    def _rows(self, block: Block, parsed: _Parsed | None) -> pa.RecordBatch:
         """Return the rows of a block that fits the types, which may widen.
 
         Raises ``UnfitBlockError``, and ``SourceTypeError`` for a number that a double would change.
         """
-        if parsed is not None and parsed[2] is self.types:
+        if parsed is not None and parsed.types is self.types:
             batch, doubt, types = parsed
         else:
             batch, types = self._parser.parse_wider(block, self.types)
@@ -101,18 +120,28 @@ class TypedBlocks:
         self.types = types
         return batch
 
-    def _fitting_rows(self, block: Block, separator: RowSeparator) -> pa.RecordBatch:
-        """Return the rows of a block that fit, and set the others aside."""
-        fitting = separator.separate(block, self.types, self._whole_numbers.inexact_columns)
-        find = partial(self._parser.changed_number, fitting.block)
-        self._whole_numbers.check(fitting.batch, True, find)
+    def _fitting_rows(self, block: Block, unfit: _Unfit | None = None) -> pa.RecordBatch:
+        """Return the rows of a block that fit, and set the others aside; ``unfit`` is the result of parsing ahead."""
+        if self._separator is None:
+            raise AssertionError("no rows are set aside")
+        exact = self._whole_numbers.inexact_columns
+        is_current = unfit is not None and unfit.types is self.types and unfit.exact == exact
+        fitting = unfit.fitting if unfit and is_current else self._separator.separate(block, self.types, exact)
+        self._separator.set_aside(fitting)
+        self._whole_numbers.check(fitting.batch, True, partial(self._parser.changed_number, fitting.block))
         self.types = fitting.types
         return fitting.batch
 
-    def _parse_ahead(self, block: Block) -> tuple[pa.RecordBatch, bool, Types]:
+    def _parse_ahead(self, block: Block) -> _Parsed | _Unfit:
         types = self.types
-        batch, doubt = self._whole_numbers.with_doubt(self._parser.parse(block, types))
-        return batch, doubt, types
+        try:
+            batch, doubt = self._whole_numbers.with_doubt(self._parser.parse(block, types))
+        except self._parser.errors:
+            if self._separator is None:
+                raise
+            exact = self._whole_numbers.inexact_columns
+            return _Unfit(self._separator.separate(block, types, exact), types, exact)
+        return _Parsed(batch, doubt, types)
 
 
 def parse_in_order(

@@ -104,6 +104,12 @@ class VersionGraph:
             containing.add(version.label)
         return None
 
+    def contains(self, version: Version, label: str) -> bool:
+        """Return whether a version has the rows of the version of this label: itself, or only appends since then."""
+        if version.label == label:
+            return True
+        return version.mode != "replace" and label in self._contained_in([version])
+
     def of_load(self, hexpart: str, run: str) -> list[Version]:
         """Return the versions that one load has published: more than one if it published again.
 

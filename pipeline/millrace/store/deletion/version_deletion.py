@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-from millrace.errors import ChunkError, InvalidSettingError, StoreError, StoreTimeoutError, StoreUnavailableError
+from millrace.errors import (
+    ChunkError,
+    InvalidSettingError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    VersionNotFoundError,
+)
 from millrace.names import check_dataset_name, parse_reference
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.not_found import dataset_not_found
@@ -14,11 +23,14 @@ from millrace.store.catalogue.version import DELETED, Version
 from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.rejects import REJECTS_ENDING, reject_label, unneeded_rejects
 from millrace.store.deletion.report_removal import remove_reports
 from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
 from millrace.store.repair.repair import ALIVE
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck
+
+_NAME_CHARACTERS_MAX: Final = 48
 
 
 class VersionDeletion:
@@ -70,6 +82,9 @@ class VersionDeletion:
         name, selector = parse_reference(reference)
         match = self._undeletes.find(name, selector)
         if not dry_run:
+            # The rejects come first: a visible version names only rejects that can be read.
+            if (label := reject_label(match)) is not None:
+                self._restore_rejects(name + REJECTS_ENDING, label)
             self._undeletes.restore(match)
         versions = self._replicas.versions(name)
         graph = VersionGraph(replace(v, deleted_at=None) if v.label == match.label else v for v in versions)
@@ -81,6 +96,13 @@ class VersionDeletion:
             merges_with=_merged_with(graph, match.label),
             dry_run=dry_run,
         )
+
+    def _restore_rejects(self, dataset: str, label: str) -> None:
+        """Restore a version of rejects if it was deleted; do nothing if its data is removed already."""
+        for version in self._replicas.versions(dataset):
+            if version.label == label and version.deleted_at is not None:
+                with suppress(VersionNotFoundError):
+                    self._undeletes.restore(version)
 
     def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[MissingReplica]]:
         """Return a report of unreferenced data, and the missing replicas of referenced data.
@@ -119,8 +141,42 @@ class VersionDeletion:
         report = SweepReport(dry_run=dry_run, final=self._undeletes.final(name, versions))
         self._mark(name, versions, dry_run=dry_run)
         report.marked = [version.reference for version in versions]
+        swept = [name]
+        if rejects := self._unneeded_rejects(name, versions):
+            swept.append(name + REJECTS_ENDING)
+            self._mark(swept[-1], rejects, dry_run=dry_run)
+            report.marked += [version.reference for version in rejects]
         if now and not dry_run:
-            self._sweep(name, report, now=True, dry_run=False)
+            for dataset in swept:
+                self._sweep(dataset, report, now=True, dry_run=False)
+        return report
+
+    def _unneeded_rejects(self, name: str, deleted: Sequence[Version]) -> list[Version]:
+        """Return the versions of rejects that no version needs after these are deleted, and old unnamed ones.
+
+        Tagged and leased ones are kept.
+        """
+        rejects = self._replicas.versions(name + REJECTS_ENDING) if _may_have_rejects(name) else []
+        if not rejects:
+            return []
+        now, labels = datetime.now(UTC), {version.label for version in deleted}
+        versions = [
+            replace(version, deleted_at=version.deleted_at or now, mark=DELETED) if version.label in labels else version
+            for version in self._replicas.versions(name)
+        ]
+        unneeded = unneeded_rejects(versions, rejects, now)
+        protected = self._replicas.protected_versions(name + REJECTS_ENDING) if unneeded else set()
+        return [version for version in unneeded if (version.number, version.hex) not in protected]
+
+    def prune_rejects(self, *, now: bool, dry_run: bool) -> SweepReport:
+        """Mark as deleted the rejects of failed loads that are older than 90 days, of all datasets."""
+        report = SweepReport(dry_run=dry_run)
+        for rejects in (name for name in self._catalogue.names() if name.endswith(REJECTS_ENDING)):
+            found = self._delete(rejects.removesuffix(REJECTS_ENDING), [], now=now, dry_run=dry_run)
+            report.marked += found.marked
+            report.problems += found.problems
+            report.removed_attempts += found.removed_attempts
+            report.removed_partitions += found.removed_partitions
         return report
 
     def _mark(self, name: str, versions: Sequence[Version], *, dry_run: bool) -> None:
@@ -155,6 +211,10 @@ class VersionDeletion:
         else:
             self._sweeps.empty_deleted(name, grace=grace)
             remove_reports(self._replicas, name)
+
+
+def _may_have_rejects(name: str) -> bool:
+    return not name.endswith(REJECTS_ENDING) and len(name) + len(REJECTS_ENDING) <= _NAME_CHARACTERS_MAX
 
 
 def _merged_with(graph: VersionGraph, label: str) -> tuple[str, ...]:

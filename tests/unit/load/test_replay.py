@@ -1,0 +1,221 @@
+"""Rejected rows are published with their load, and loaded again once, on an in-memory cluster."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from millrace.api import Store
+from millrace.errors import BadRowsError, InvalidNameError, UsageError
+from millrace.load import LoadOptions, LoadReport
+from millrace.sources import BadRowBudget, SourceOptions
+
+AGE = (("age", "int64"),)
+
+
+def options(budget: str = "10", mode: str = "replace", **source: Any) -> LoadOptions:
+    return LoadOptions(mode=mode, bad_rows=BadRowBudget.of(budget), source=SourceOptions(column_types=AGE, **source))
+
+
+@pytest.fixture
+def visits(tmp_path: Path) -> str:
+    path = tmp_path / "visits.csv"
+    path.write_text("age,name\n1,a\n2.5,b\nx,c\n4,d\n5,e,f\n6,g\n")
+    return str(path)
+
+
+def rows(store: Store, reference: str) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for row in store.dataset(reference).to_table().to_pylist()]
+
+
+def rejected(store: Store, report: LoadReport | None) -> list[tuple[Any, ...]]:
+    assert report is not None
+    assert report.rejects is not None
+    table = store.dataset(report.rejects).to_table(["file", "line", "column", "raw"])
+    return [tuple(row.values()) for row in table.to_pylist()]
+
+
+def test_a_load_within_its_budget_names_its_rejects(store: Store, visits: str) -> None:
+    report = store.load("visits", visits, options())
+    assert rows(store, "visits") == [(1, "a"), (4, "d"), (6, "g")]
+    assert report.rejected == 3
+    assert rejected(store, report) == [
+        ("visits.csv", 3, "age", "2.5,b"),
+        ("visits.csv", 4, "age", "x,c"),
+        ("visits.csv", 6, "", "5,e,f"),
+    ]
+    version = store.version("visits")
+    assert version.settings["rejects"]["rows"] == 3
+    assert f"visits__rejects@{version.settings['rejects']['version']}" == report.rejects
+    assert store.report(version).rejects == report.rejects
+
+
+def test_a_load_without_a_bad_row_makes_no_version_of_rejects(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text("age,name\n1,a\n")
+    report = store.load("visits", tmp_path / "good.csv", options())
+    assert (report.rejected, report.rejects) == (0, None)
+    assert [info.name for info in store.datasets()] == ["visits"]
+
+
+@pytest.mark.parametrize(("budget", "count"), [("2", "more than 2 bad rows"), ("49%", "3 bad rows of 6")])
+def test_a_load_over_its_budget_publishes_only_its_rejects(store: Store, visits: str, budget: str, count: str) -> None:
+    with pytest.raises(BadRowsError) as caught:
+        store.load("visits", visits, options(budget))
+    assert count in caught.value.message
+    assert "visits.csv, line 3: column 'age': '2.5' is not int64" in caught.value.message
+    version = store.version("visits__rejects")
+    assert version.reference in caught.value.hint
+    assert version.settings["rejects_of"]["failed"]
+    assert [info.name for info in store.datasets()] == ["visits__rejects"]
+    assert not caught.value.retriable
+    with pytest.raises(UsageError, match="a load that failed"):
+        store.replay("visits__rejects")
+
+
+def test_the_budget_is_judged_over_all_splits(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "many.csv").write_text("age,name\n" + "".join(f"{n if n % 10 else 'x'},a\n" for n in range(1000)))
+    for budget, fails in (("100", False), ("60", True), ("10%", False), ("9.9%", True)):
+        plan = store.plan("visits", tmp_path / "many.csv", options(budget, split_bytes=1000), run=f"run {budget}")
+        results = [store.load_split(plan, split.index) for split in plan.source.splits]
+        assert len(results) > 2
+        if fails:
+            with pytest.raises(BadRowsError):
+                store.publish(plan, results)
+            assert store.version("visits__rejects").rows == 100
+        else:
+            report = store.publish(plan, results)
+            assert (report.rows, report.rejected) == (900, 100)
+            assert [line for _, line, *_ in rejected(store, report)] == list(range(2, 1002, 10))
+
+
+def test_a_split_that_alone_exceeds_a_number_of_rows_ends_at_once(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "many.csv").write_text("age,name\n" + "x,a\n" * 1000)
+    plan = store.plan("visits", tmp_path / "many.csv", options("5", split_bytes=1000))
+    with pytest.raises(BadRowsError) as caught:
+        store.load_split(plan, 1)
+    assert store.version("visits__rejects").rows == 6
+    assert store.version("visits__rejects").reference in caught.value.hint
+
+
+def test_a_repeated_load_keeps_each_reject_once(store: Store, visits: str) -> None:
+    first = store.load("visits", visits, options(), run="run")
+    plan = store.plan("visits", visits, options(), run="run")
+    assert plan.published
+    assert store.published(plan).rejects == first.rejects
+    again = store.publish(plan, [store.load_split(plan, None)])
+    assert (again.rejects, again.rejected) == (first.rejects, 3)
+    assert len(store.versions("visits__rejects")) == 1
+
+
+def test_a_load_killed_between_its_two_versions_keeps_each_reject_once(
+    store: Store, visits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.load.version_row import VersionRowWriter
+
+    write = VersionRowWriter.write
+
+    def killed(steps: VersionRowWriter, plan: Any) -> Any:
+        if plan.dataset == "visits":
+            raise KeyboardInterrupt
+        return write(steps, plan)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VersionRowWriter, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.load("visits", visits, options(), run="run")
+    assert len(store.versions("visits__rejects")) == 1
+    report = store.load("visits", visits, options(), run="run")
+    assert report.rejected == 3
+    assert len(store.versions("visits__rejects")) == 1
+    assert store.version("visits__rejects").settings["rejects_of"]["failed"] is False
+
+
+def test_a_replay_appends_the_rows_that_fit_now_once(store: Store, visits: str) -> None:
+    store.load("visits", visits, options())
+    first = store.version("visits")
+    replay = store.replay("visits", column_types=[("age", "float64")])
+    assert rows(store, "visits") == [(1, "a"), (4, "d"), (6, "g"), (2.5, "b")]
+    assert rejected(store, replay.load) == [("visits.csv", 4, "age", "x,c"), ("visits.csv", 6, "", "5,e,f")]
+    assert store.version("visits").settings["replays"] == first.label
+    again = store.replay(first.reference, column_types=[("name", "string")])
+    assert again.load is None
+    assert f"replay {store.version('visits').reference} for the 2 rows that are left" in again.message
+    assert len(store.versions("visits")) == 2
+
+
+def test_a_replay_in_which_no_row_fits_makes_no_version_and_can_be_repeated(store: Store, visits: str) -> None:
+    store.load("visits", visits, options())
+    with pytest.raises(BadRowsError, match="none of the rows"):
+        store.replay("visits")
+    assert len(store.versions("visits")) == 1
+    assert len(store.versions("visits__rejects")) == 1
+    assert store.replay("visits", column_types=[("age", "float64")]).load is not None
+
+
+def test_a_replay_is_refused_after_a_replace_and_where_nothing_was_rejected(store: Store, visits: str) -> None:
+    store.load("visits", visits, options())
+    replaced = store.version("visits").reference
+    store.load(
+        "visits",
+        visits,
+        LoadOptions(source=SourceOptions(columns=("name",)), bad_rows=BadRowBudget.of(5)),
+    )
+    with pytest.raises(UsageError, match=f"{store.version('visits').reference} replaced them"):
+        store.replay(replaced)
+    Path(visits).write_text("age,name\n1,a\n")
+    store.load("visits", visits)
+    with pytest.raises(UsageError, match="rejected nothing"):
+        store.replay("visits")
+
+
+def test_json_lines_are_replayed_with_their_first_lines(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"age":1}\n\n{"age":2.5}\n{"age":\n')
+    store.load("visits", tmp_path / "a.jsonl", options())
+    replay = store.replay("visits", column_types=[("age", "float64")])
+    assert rows(store, "visits") == [(1.0,), (2.5,)]
+    assert [line for _, line, *_ in rejected(store, replay.load)] == [4]
+
+
+def test_rows_whose_text_is_not_complete_are_counted_and_not_replayed(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"age,name\n1,a\n2.5,b\n3,\xff\nx," + b"y" * 70_000 + b"\n")
+    store.load("visits", tmp_path / "a.csv", options())
+    replay = store.replay("visits", column_types=[("age", "float64")])
+    assert (replay.cut, rows(store, "visits")) == (2, [(1.0, "a"), (2.5, "b")])
+
+
+def test_names_of_rejects_are_reserved_and_names_too_long_for_them_are_refused(store: Store, visits: str) -> None:
+    with pytest.raises(InvalidNameError, match="reserved"):
+        store.load("visits__rejects", visits)
+    with pytest.raises(InvalidNameError, match="at most 39"):
+        store.load("v" * 40, visits, options())
+    assert store.load("v" * 39, visits, options()).rejected == 3
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ages=st.lists(st.sampled_from(["1", "22", "2.5", "-7", "1e3", "", "x", "3,"]), min_size=1))
+def test_a_replay_gives_the_rows_of_the_mended_file(store: Store, tmp_path: Path, ages: list[str]) -> None:
+    name = f"visits_{uuid4().hex[:8]}"
+    path = tmp_path / f"{name}.csv"
+    path.write_text("age,name\n" + "".join(f"{age},{number}\n" for number, age in enumerate(ages)))
+    first = store.load(name, path, options("100%"))
+    added = None
+    if first.rejects is not None:
+        with suppress(BadRowsError):
+            added = store.replay(name, column_types=[("age", "float64")]).load
+    mended = [age for age in ages if age not in ("x", "3,")]
+    path.write_text("age,name\n" + "".join(f"{age},{n}\n" for n, age in enumerate(ages) if age in mended))
+    expected = store.load(f"{name}_m", path, LoadOptions(source=SourceOptions(column_types=(("age", "float64"),))))
+    assert first.rows + (0 if added is None else added.rows) == expected.rows
+    if first.rows or added is not None:
+        assert values(store, name) == values(store, f"{name}_m")
+
+
+def values(store: Store, name: str) -> list[tuple[float | None, int]]:
+    table = store.dataset(name).to_table()
+    return sorted(((row["age"], row["name"]) for row in table.to_pylist()), key=lambda value: value[1])

@@ -1,0 +1,78 @@
+"""Rejects are deleted with the last version that names them, and those of failed loads after 90 days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from millrace.api import Store
+from millrace.errors import BadRowsError
+from millrace.load import LoadOptions
+from millrace.sources import BadRowBudget, SourceOptions
+from millrace.store.deletion import rejects as rejects_module
+
+OPTIONS = LoadOptions(bad_rows=BadRowBudget(rows=5), source=SourceOptions(column_types=(("n", "int64"),)))
+
+
+@pytest.fixture
+def loads(store: Store, tmp_path: Path) -> Store:
+    """Load ``d`` three times, each with one reject."""
+    for k in range(3):
+        (tmp_path / f"{k}.csv").write_text(f"n\n{k}\nx{k}\n")
+        store.load("d", tmp_path / f"{k}.csv", OPTIONS)
+    store.alive = timedelta(0)
+    return store
+
+
+def numbers(store: Store, name: str) -> list[int]:
+    return [version.number for version in store.versions(name)]
+
+
+def test_the_rejects_of_a_deleted_version_are_deleted_with_it(loads: Store) -> None:
+    report = loads.delete("d@1")
+    assert [reference.partition("-")[0] for reference in report.marked] == ["d@1", "d__rejects@1"]
+    assert numbers(loads, "d__rejects") == [3, 2]
+
+
+def test_a_dry_run_names_the_rejects_and_deletes_nothing(loads: Store) -> None:
+    report = loads.delete("d@1", dry_run=True)
+    assert len(report.marked) == 2
+    assert numbers(loads, "d__rejects") == [3, 2, 1]
+
+
+def test_prune_deletes_the_rejects_of_the_versions_that_it_deletes(loads: Store) -> None:
+    loads.prune("d", 1, now=True)
+    assert (numbers(loads, "d"), numbers(loads, "d__rejects")) == ([3], [3])
+    assert loads.dataset("d__rejects").to_table()["raw"].to_pylist() == ["x2"]
+
+
+def test_deleting_a_dataset_deletes_its_rejects(loads: Store) -> None:
+    loads.delete("d", whole=True)
+    assert loads.datasets() == []
+
+
+def test_tagged_rejects_are_kept(loads: Store) -> None:
+    loads.tag("d__rejects@1", "look")
+    loads.delete("d@1")
+    assert numbers(loads, "d__rejects") == [3, 2, 1]
+
+
+def test_undelete_restores_the_rejects_too(loads: Store) -> None:
+    loads.delete("d@2")
+    loads.undelete("d@2")
+    assert (numbers(loads, "d"), numbers(loads, "d__rejects")) == ([3, 2, 1], [3, 2, 1])
+
+
+def test_the_rejects_of_a_failed_load_are_deleted_after_90_days(
+    loads: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.csv").write_text("n\n" + "x\n" * 6)
+    with pytest.raises(BadRowsError):
+        loads.load("d", tmp_path / "bad.csv", OPTIONS)
+    assert loads.prune_rejects().marked == []
+    monkeypatch.setattr(rejects_module, "UNNAMED_REJECTS_KEPT", timedelta(0))
+    report = loads.prune_rejects()
+    assert [reference.partition("-")[0] for reference in report.marked] == ["d__rejects@4"]
+    assert numbers(loads, "d__rejects") == [3, 2, 1]
