@@ -19,7 +19,7 @@ from local_stack.services.airflow import USER, Airflow
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace import Store, connect
-from millrace.errors import DatasetNotFoundError, StackError
+from millrace.errors import DatasetNotFoundError, StackError, VersionNotFoundError
 
 __all__ = ["run"]
 
@@ -30,6 +30,8 @@ _SOURCE_BYTES = 1_000_000
 _LONGER_S = 2.0
 _TIMEOUT_S = 600.0
 _POLL_S = 0.02
+_NOT_YET = (DatasetNotFoundError, VersionNotFoundError)
+"""The errors before the first version; the second one if the version is published during the look-up."""
 
 
 def run(options: Options) -> Report:
@@ -114,7 +116,7 @@ class _Loads:
     def _newest(self, name: str) -> int:
         try:
             return self._store.version(name).number
-        except DatasetNotFoundError:
+        except _NOT_YET:
             return 0
 
     def _wait(self, dag_id: str, run_id: str) -> None:
@@ -154,5 +156,5 @@ def _forget(store: Store) -> None:
     for number in range(_MANY):
         try:
             store.delete(f"{_DATASET}_{number}", whole=True, now=True)
-        except DatasetNotFoundError:
+        except _NOT_YET:
             continue

@@ -4,7 +4,8 @@ The steps are:
 
 * **repair** restores the second replica of all data recorded as under-replicated, the catalogue first.
 * **verify** reads every chunk of the newest version of each dataset and checks it, on request on each node separately.
-* **prune** deletes old versions if the form gives a number. By default it deletes nothing.
+* **prune** deletes old versions if the form gives a number to keep, else by `keep` of the declared sources. Without
+  either it deletes nothing.
 * **fsck** reports data of failed loads and deleted versions. It removes nothing.
 
 The result of the run is the report of **fsck**.
@@ -24,13 +25,12 @@ No step changes data that readers see, except **prune**. Each step can be cleare
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, TriggerRule, dag, result, task
 
 from millrace.airflow import TAG, maintain
-from millrace.airflow.retry import RetriableErrors
+from millrace.airflow.retry import task_defaults
 
 Json = dict[str, Any]
 
@@ -59,21 +59,15 @@ Json = dict[str, Any]
             type=["null", "integer"],
             minimum=1,
             title="Prune to",
-            description="How many of the newest versions of each dataset to keep; older ones are deleted. Empty: all.",
+            description="How many of the newest versions of each dataset to keep; older ones are deleted. Empty: "
+            "`keep` of the declared sources counts, and all versions of other datasets are kept.",
         ),
     },
     schedule="0 3 * * *",
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    default_args={
-        "owner": "millrace",
-        "retries": 3,
-        "retry_policy": RetriableErrors(),
-        # For a killed process: Airflow does not call the retry policy then.
-        "retry_delay": timedelta(seconds=30),
-        "execution_timeout": timedelta(hours=12),
-    },
+    default_args=task_defaults(),
 )
 def maintain_store() -> None:
     """Define the DAG. One run maintains the whole store, or one dataset."""
@@ -90,7 +84,7 @@ def maintain_store() -> None:
 
     @task
     def prune(params: Json | None = None) -> Json:
-        """Delete old versions, if the form gives the number of versions to keep."""
+        """Delete old versions, if the form or a declared source gives the number of versions to keep."""
         return maintain.prune(params or {})
 
     @result

@@ -37,6 +37,12 @@ assert report.rows == 3
 store.load("flights", "more.csv", LoadOptions(mode="append"))
 store.load("prices", pa.table({"id": [1, 2], "price": [1.5, 2.5]}))  # Arrow data, data frames, relations of DuckDB
 
+# == Store.ingest
+Path("sources.yaml").write_text("sources:\n  daily: {uri: flights.csv, columns: [carrier, delay]}\n")
+with Store.connect(load_settings(sources={"file": "sources.yaml", "roots": ["."]})) as declared:
+    assert declared.ingest("daily").rows == 3  # the same as: millrace ingest daily
+    assert declared.ingest("daily").skipped == "unchanged"
+
 # == Store.datasets
 names = [info.name for info in store.datasets("fl*")]
 assert "flights" in names

@@ -23,9 +23,11 @@ from local_stack.stack import Stack
 from millrace.cli.live import follow
 from millrace.cli.output import print_facts
 from millrace.cli.watcher import Watcher
+from millrace.declarations import read_sources, sources_path
 from millrace.display import human_bytes, human_seconds
 from millrace.errors import MillraceError, ProgressError, StackError, UsageError
 from millrace.progress import TaskState
+from millrace.settings import load_settings
 
 DAG = "ingest_dataset"
 DATASET = "flights"
@@ -146,6 +148,7 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
             ("Airflow", f"{airflow.address}/dags/{DAG}/runs/{quote(done.run_id, safe='')}"),
             ("", f"user {USER}, password {airflow.password()}"),
             ("live progress", f"{bridge.address}/"),
+            ("declared sources", f"{airflow.address}/dags?dag_id_pattern=ingest_: {', '.join(_declared_dags())}"),
         ],
         title="Open",
     )
@@ -158,6 +161,11 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
         ],
         title="Try",
     )
+
+
+def _declared_dags() -> list[str]:
+    """Return the DAGs of the declared sources."""
+    return [f"ingest_{name}" for name in read_sources(sources_path(load_settings())).entries]
 
 
 def _why(client: AirflowClient, run_id: str, watched: Sequence[TaskState]) -> str:

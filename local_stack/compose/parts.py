@@ -7,7 +7,7 @@ from typing import Any, Final
 from local_stack.services.cassandra import CLUSTER_NODES
 from local_stack.settings import ENV_PREFIX, StackSettings
 
-__all__ = ["NODES", "STAYS", "config", "health", "healthy", "mounted", "published", "variable"]
+__all__ = ["NODES", "STAYS", "config", "health", "healthy", "mounted", "published", "read_only_folder", "variable"]
 
 NODES: Final = tuple(f"cassandra-{number}" for number in range(1, CLUSTER_NODES + 1))
 STAYS: Final = {"restart": "unless-stopped", "stop_grace_period": "60s"}
@@ -46,3 +46,17 @@ def config(text: str) -> dict[str, str]:
 def mounted(source: str, target: str, **owner_and_mode: str) -> dict[str, str]:
     """Return the mount of a config; owner and mode are root and 0444 unless ``uid``, ``gid`` or ``mode`` is given."""
     return {"source": source, "target": target, **owner_and_mode}
+
+
+def read_only_folder(source: str, target: str) -> dict[str, Any]:
+    """Return the mount of a folder of the checkout, which must exist.
+
+    Docker would create a missing folder as root, and ``./run`` could not write beside it.
+    """
+    return {
+        "type": "bind",
+        "source": source,
+        "target": target,
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any, Final
 
 from local_stack.compose.images import AIRFLOW, BRIDGE, Image
-from local_stack.compose.parts import NODES, STAYS, health, healthy, mounted, published, variable
+from local_stack.compose.parts import (
+    NODES,
+    STAYS,
+    health,
+    healthy,
+    mounted,
+    published,
+    read_only_folder,
+    variable,
+)
 from local_stack.compose.stores import INSIDE_PORT
 from local_stack.product import TOPIC
 from local_stack.services.airflow import KEYSPACE, connections
@@ -18,6 +27,7 @@ __all__ = ["airflow", "bridge", "cli", "init"]
 
 INIT_WAIT_S: Final = 300
 MILLRACE: Final = ["python", "-m", "millrace"]
+_CONF: Final = "/opt/millrace/conf"
 _AFTER_INIT: Final = {"init": {"condition": "service_completed_successfully"}}
 
 
@@ -36,21 +46,13 @@ def _environment() -> dict[str, str]:
 
 
 def _ours(image: Image, **more: Any) -> dict[str, Any]:
-    inbox = {
-        "type": "bind",
-        "source": "./.millrace/inbox",
-        "target": "/opt/millrace/inbox",
-        "read_only": True,
-        # Docker would create the folder as root, and ./run could not write beside it.
-        "bind": {"create_host_path": False},
-    }
     target = image.name.partition(":")[0].removeprefix("millrace-")
     return {
         "image": image.name,
         "build": {"context": ".", "target": target},
         **more,
         "environment": {**_environment(), **more.get("environment", {})},
-        "volumes": [inbox, *more.get("volumes", [])],
+        "volumes": [read_only_folder("./.millrace/inbox", "/opt/millrace/inbox"), *more.get("volumes", [])],
         "networks": ["millrace"],
     }
 
@@ -89,13 +91,15 @@ def airflow() -> dict[str, Any]:
         environment={
             **airflow_options(parallelism),
             **connections(list(NODES), 9042, "redis", 6379, f"kafka:{INSIDE_PORT}"),
+            "MILLRACE_SOURCES__FILE": f"{_CONF}/sources.yaml",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
             "AIRFLOW__CORE__DAGS_FOLDER": "/opt/millrace/dags",
             "AIRFLOW__CORE__PLUGINS_FOLDER": "/opt/millrace/plugins",
             "AIRFLOW__API__BASE_URL": "http://localhost:8080",
         },
         configs=[mounted("airflow-passwords", passwords, uid=str(AIRFLOW.uid), gid="0", mode="0600")],
-        volumes=["airflow:/opt/airflow"],
+        # The folder, because the mount of a file alone would not follow an editor that replaces it.
+        volumes=[read_only_folder("./conf", _CONF), "airflow:/opt/airflow"],
         ports=[published("airflow", 8080)],
         depends_on=_AFTER_INIT,
         healthcheck=health(

@@ -43,6 +43,13 @@ def connections(cassandra: list[str], cassandra_port: int, redis: str, redis_por
     return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in described.items()}
 
 
+BUNDLES = (
+    {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}},
+    {"name": "declared-sources", "classpath": "millrace.airflow.bundle.DeclaredSourcesBundle", "kwargs": {}},
+)
+"""The DAGs of the folder ``dags``, and a DAG for each entry of the file of declared sources."""
+
+
 def options(parallelism: int) -> dict[str, str]:
     """Return the Airflow options that this project sets in every deployment."""
     return {
@@ -50,6 +57,7 @@ def options(parallelism: int) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": str(parallelism),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
         # Airflow warns in each task's log about shorter words in a connection's extras, such as a data centre.
         "AIRFLOW__LOGGING__MIN_LENGTH_MASKED_SECRET": "1",
         # The task of a worker that died fails within a minute, not within five.

@@ -10,6 +10,7 @@
     ├── SourceError                   the source cannot be loaded as it is
     │   ├── SourceNotFoundError
     │   ├── SourceUnreadableError     exists, but cannot be read (rights, not a regular file)
+    │   ├── SourceUnavailableError    a remote one whose server does not respond (retriable)
     │   ├── SourceEmptyError          a directory or pattern that holds no data
     │   ├── SourceCorruptError        cut short or damaged
     │   ├── SourceFormatError         a ragged row, an open quote, invalid UTF-8: with its line
@@ -73,6 +74,7 @@ __all__ = [
     "SourceNotFoundError",
     "SourceTooLargeError",
     "SourceTypeError",
+    "SourceUnavailableError",
     "SourceUnreadableError",
     "StackError",
     "StoreError",
@@ -135,6 +137,12 @@ class SourceNotFoundError(SourceError):
 
 class SourceUnreadableError(SourceError):
     """The source is there but cannot be read: no permission, or not a regular file."""
+
+
+class SourceUnavailableError(SourceError):
+    """The server of a remote source does not respond, or ended every attempt to read it."""
+
+    retriable: ClassVar[bool] = True
 
 
 class SourceEmptyError(SourceError):

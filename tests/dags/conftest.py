@@ -23,6 +23,7 @@ from tests.airflow_home import use_airflow_home
 from tests.dags.events import EventLog
 
 DAGS_FOLDER = "MILLRACE_STACK__AIRFLOW_DAGS_FOLDER"
+SOURCES_FILE = "MILLRACE_SOURCES__FILE"
 
 
 def _probes_beside_our_dags() -> None:
@@ -36,8 +37,17 @@ def _probes_beside_our_dags() -> None:
     os.environ[DAGS_FOLDER] = str(folder)
 
 
+def _no_declared_sources() -> None:
+    """Make this run read a file of declared sources of its own, which does not exist until a test writes it."""
+    if SOURCES_FILE not in os.environ:
+        folder = Path(tempfile.mkdtemp(prefix="millrace-test-sources-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[SOURCES_FILE] = str(folder / "sources.yaml")
+
+
 # At collection time, because the tests of another folder may be the first to start Airflow.
 _probes_beside_our_dags()
+_no_declared_sources()
 use_airflow_home()
 
 
@@ -79,6 +89,14 @@ def events(stack: Stack) -> Iterator[EventLog]:
     """Read all events on the topic of progress."""
     with EventLog(load_settings().kafka) as log:
         yield log
+
+
+@pytest.fixture
+def sources_file(stack: Stack) -> Iterator[Path]:
+    """Return the file of declared sources, which is removed after the test."""
+    path = Path(os.environ[SOURCES_FILE])
+    yield path
+    path.unlink(missing_ok=True)
 
 
 @pytest.fixture

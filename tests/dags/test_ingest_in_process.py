@@ -25,6 +25,7 @@ from millrace.progress import Event
 from millrace.progress.merge import RunStates
 from millrace.progress.runs import RunState, state_of_run
 from tests.dags.events import EventLog, airflows, are, own
+from tests.remote_servers import s3_server
 
 RunDag = Callable[..., Any]
 ROWS = 40_000
@@ -469,3 +470,16 @@ def test_the_providers_hook_reaches_the_cluster_by_the_same_connection(
         assert names == set(store.settings.cassandra.contact_points)
     finally:
         hook.shutdown_cluster()
+
+
+def test_the_connection_of_airflow_reads_an_object_of_s3(
+    run_dag: RunDag, name: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_server() as server:
+        monkeypatch.setenv("MILLRACE_SOURCES__HOSTS", f"127.0.0.1:{server.proxy.port}=127.0.0.0/8")
+        monkeypatch.setenv("AIRFLOW_CONN_MY_LAKE", server.connection())
+        uri = server.put("d/a.csv", b"n\n" + b"".join(b"%d\n" % number for number in range(ROWS)))
+        run = run_dag(dataset=name, source=uri, connection="my_lake")
+        assert str(run.state) == "success"
+        assert store.dataset(name).to_table().column("n").to_pylist() == list(range(ROWS))
+        assert not any(server.secret in str(value) for value in xcoms(run).values())

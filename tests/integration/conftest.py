@@ -1,4 +1,4 @@
-"""Fixtures for tests against the real services: settings with a separate keyspace, and a store on it."""
+"""Fixtures for tests against the real services: settings with a separate keyspace, a store on it, and object stores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.settings import Settings, load_settings
 from millrace.store.cluster.session import CassandraSession
+from tests.remote_servers import GoogleServer, S3Server, google_server, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,42 @@ def store(settings: Settings) -> Iterator[Store]:
     """Connect a store on that keyspace."""
     with Store.connect(settings) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def running_s3() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def running_google() -> Iterator[GoogleServer]:
+    with google_server() as server:
+        yield server
+
+
+def use(server: S3Server | GoogleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty the bucket, and define the connections ``lake`` and ``wrong`` to it."""
+    server.clear()
+    monkeypatch.setenv("MILLRACE_SOURCES__CONNECTIONS__LAKE", server.connection())
+    monkeypatch.setenv("MILLRACE_SOURCES__CONNECTIONS__WRONG", server.connection(secret="wrong"))
+    monkeypatch.setenv("MILLRACE_SOURCES__HOSTS", f"127.0.0.1:{server.proxy.port}=127.0.0.0/8")
+
+
+@pytest.fixture
+def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    use(running_s3, monkeypatch)
+    return running_s3
+
+
+@pytest.fixture
+def google(running_google: GoogleServer, monkeypatch: pytest.MonkeyPatch) -> GoogleServer:
+    use(running_google, monkeypatch)
+    return running_google
+
+
+@pytest.fixture(params=["s3", "google"])
+def bucket(request: pytest.FixtureRequest) -> S3Server | GoogleServer:
+    """Return each of the two object stores in turn."""
+    server: S3Server | GoogleServer = request.getfixturevalue(request.param)
+    return server

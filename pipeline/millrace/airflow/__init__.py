@@ -24,11 +24,14 @@ _NAMES = frozenset({"train_model", "warm_cache", "maintain_store"})
 def connect(settings: Settings | None = None) -> Store:
     """Return a connected store, by default with Airflow's connections; see ``connections.airflow_settings``.
 
+    From then on, connections of remote sources are those of Airflow, too.
     Call it inside a task, because a session must not be used after a fork. Use the store as a context manager.
     """
-    from millrace.airflow.connections import airflow_settings
+    from millrace.airflow.connections import airflow_settings, source_connection
     from millrace.api import Store
+    from millrace.sources import register_connections
 
+    register_connections(source_connection)
     return Store.connect(settings or airflow_settings())
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias
@@ -10,6 +11,10 @@ from airflow.sdk import Asset, AssetAlias
 if TYPE_CHECKING:
     from millrace.load import LoadReport
 
+_FIELDS: Final = (
+    "version", "run", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "chunks", "replicas",
+    "rejected", "discarded_rows", "discarded_values", "rejects", "schema_changes",
+)  # fmt: skip
 
 DATASETS = AssetAlias(name="millrace/datasets", group="millrace")
 """The alias of every dataset that a run may load. The dataset is known only at run time."""
@@ -22,8 +27,8 @@ def dataset_asset(name: str, *, cluster: str, keyspace: str) -> Asset:
     )
 
 
-def emit_loaded(outlet_events: Any, report: LoadReport, *, cluster: str, keyspace: str) -> None:
-    """Record one event about the loaded version: version, run, mode, rows, sizes in bytes, chunks, replicas."""
+def emit_loaded(outlet_events: Any, report: LoadReport, *, checksum: str, cluster: str, keyspace: str) -> None:
+    """Record one event about the loaded version: ``_FIELDS`` of its report, and the checksum of its row, as hex."""
     asset = dataset_asset(report.dataset, cluster=cluster, keyspace=keyspace)
-    names = ("version", "run", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "chunks", "replicas")
-    outlet_events[DATASETS].add(asset, extra={name: getattr(report, name) for name in names})
+    facts = json.loads(json.dumps(report.to_json()))
+    outlet_events[DATASETS].add(asset, extra={**{name: facts[name] for name in _FIELDS}, "checksum": checksum})

@@ -2,13 +2,14 @@
 
 ``cassandra_default``: host (comma-separated), port, schema (keyspace), login, password. Of its extras only the data
 centre in ``load_balancing_policy_args`` is used. ``redis_default``: host, port, login, password; extras ``db``, ``ssl``
-and ``ssl_*``. ``kafka_default``: the extras are librdkafka properties, including ``bootstrap.servers``.
+and ``ssl_*``. ``kafka_default``: the extras are librdkafka properties, including ``bootstrap.servers``. A
+source names its own connection.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from millrace.errors import InvalidSettingError
@@ -21,7 +22,29 @@ _NOT_FOR_PRODUCERS = frozenset({"group.id", "group.instance.id", "enable.auto.co
 # The provider resolves these from dotted paths to functions, which a setting cannot contain.
 _CALLBACKS = frozenset({"error_cb", "throttle_cb", "stats_cb", "log_cb", "oauth_cb", "on_commit", "on_delivery"})
 
+if TYPE_CHECKING:
+    from millrace.sources import SourceConnection
+
 logger = logging.getLogger(__name__)
+
+
+def source_connection(name: str) -> SourceConnection | None:
+    """Return the connection of Airflow with this name for a remote source, or None."""
+    from millrace.sources import connection_of
+
+    connection = _connection(name)
+    if connection is None:
+        return None
+    values = {
+        "conn_type": connection.conn_type,
+        "host": connection.host,
+        "login": connection.login,
+        "password": connection.password,
+        "schema": connection.schema,
+        "port": connection.port,
+        "extra": connection.extra_dejson,
+    }
+    return connection_of(name, values)
 
 
 def airflow_settings() -> Settings:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from millrace.declarations import OPTION_NAMES
 from millrace.errors import MillraceError, UsageError
 from millrace.names import nearest
 
@@ -39,20 +40,26 @@ _SHELL_WORD = r"(?:(?<=--column-type) (?P<word>(?:'[^']*'|\"'\")+))?"
 
 
 def field_titles(context: Mapping[str, Any]) -> dict[str, str]:
-    """Return the title of each form field of this task's DAG by its key in a run's conf."""
+    """Return the title of each form field of this task's DAG by its key in a run's conf.
+
+    A DAG without a form belongs to a declared source. The titles are then the names of the fields in its entry.
+    """
     params = context["dag"].params
-    return {name: params.get_param(name).schema.get("title", name) for name in params}
+    titles = {name: params.get_param(name).schema.get("title", name) for name in params}
+    return titles or {name: name for name in OPTION_NAMES}
 
 
-def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str]) -> None:
-    """Raise ``UsageError`` for the first key of a run's conf that is not a field, with the nearest field's key."""
+def refuse_unknown_keys(conf: Mapping[str, Any] | None, keys: Iterable[str]) -> None:
+    """Raise ``UsageError`` for the first key of a run's conf that is not one of ``keys``, with the nearest of them."""
+    known = list(keys)
     for key in conf or {}:
-        if key not in titles:
-            near = nearest(key, titles, at_most=1)
+        if key not in known:
+            near = nearest(key, known, at_most=1)
+            known_keys = f"known keys are {', '.join(known)}" if known else "this DAG has no keys"
             raise UsageError(
                 f"the run's conf has the unknown key {key!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(titles)}",
-                expected=list(titles),
+                hint=f"did you mean {near[0]!r}?" if near else known_keys,
+                expected=known,
                 actual=key,
             )
 

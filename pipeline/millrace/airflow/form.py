@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
 from millrace.airflow.inbox import newest_names
 from millrace.airflow.source_fields import ONE_ON_EACH_LINE, column_fields, text_fields
 from millrace.errors import MillraceError
-from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings, millrace_home
+from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings
+from millrace.sources import allowed_roots, root_list
+
+if TYPE_CHECKING:
+    from millrace.load import LoadOptions
+    from millrace.sources import Paths
 
 CODECS = ("gzip", "zstd", "none")
 
 
-def allowed_roots(settings: Settings) -> tuple[str, ...]:
-    """Return the folders that a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and demo folders."""
-    return settings.sources.roots or tuple(str(millrace_home() / name) for name in ("inbox", "demo"))
+@dataclass(frozen=True, slots=True)
+class FormRequest:
+    """The request of a submitted form."""
 
+    params: Mapping[str, Any]
 
-def root_list(roots: Sequence[str]) -> str:
-    """Return the folders as text for messages: ``a or b``."""
-    return " or ".join(roots)
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        return str(self.params["dataset"])
+
+    @property
+    def mode(self) -> str:
+        """The mode of the load."""
+        return str(self.params["mode"])
+
+    @property
+    def warm(self) -> bool:
+        """Whether the new version is put into Redis."""
+        return bool(self.params["warm"])
+
+    def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
+        """Return the source and the options. Raises ``UsageError`` for a source that is not allowed."""
+        from millrace.airflow.request import load_options
+
+        return load_options(self.params, settings)
 
 
 def load_form() -> dict[str, Param]:
@@ -61,7 +86,16 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
             f"{root_list(allowed_roots(settings))}. A relative path is searched in these folders. "
             "The newest names are proposed. "
+            "Or an s3://, gs:// or https:// address. "
             "Hidden files (. or _ in front) are left out, and the report says so.",
+        ),
+        "connection": Param(
+            None,
+            type=["null", "string"],
+            minLength=1,
+            title="Connection",
+            description="Name of the Airflow connection with the credentials for an s3://, gs:// or https:// address. "
+            "Empty: the usual environment of the cloud.",
         ),
         "mode": Param(
             "replace",

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
@@ -25,8 +25,9 @@ from millrace.errors import ChunkError, ChunkMissingError, InvalidNameError
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.load import LoadPlan, RunRecord
-
+    from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, SplitResult
+    from millrace.settings import Settings
+    from millrace.sources import Paths
 
 PLAN_KEY = "plan"
 SECONDS_KEY = "seconds"
@@ -37,24 +38,48 @@ LABEL_MAX = 250
 logger = logging.getLogger(__name__)
 
 
-def plan(params: Mapping[str, Any]) -> list[int]:
+class Request(Protocol):
+    """The load that a run of a DAG was started for."""
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        ...
+
+    @property
+    def mode(self) -> str:
+        """The mode of the load."""
+        ...
+
+    @property
+    def warm(self) -> bool:
+        """Whether the new version is put into Redis."""
+        ...
+
+    def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
+        """Return the source and the options. Raises ``MillraceError`` for a request that cannot be loaded."""
+        ...
+
+
+def plan(request: Request) -> list[int]:
     """Fix source, schema, splits and version; write nothing. Return the indexes of the splits to load.
 
     The plan itself is pushed to XCom under ``PLAN_KEY``. If this run has already published its version, no split is
-    returned: a cleared run is the same load, not a second one.
+    returned: a cleared run is the same load, not a second one. Nor is one if the source is unchanged.
     """
-    from millrace.airflow.request import load_options
     from millrace.load import loader_memory, task_unit
+    from millrace.sources import allowed_roots, check_below_roots
 
     context = get_current_context()
-    record = _record(params["dataset"], params["mode"])
+    record = _record(request.dataset, request.mode)
     with (
-        step("plan", dataset=params["dataset"], unit="splits") as (store, task),
+        step("plan", dataset=request.dataset, unit="splits") as (store, task),
         _recorded(store, record, "plan"),
         loader_memory(),
     ):
-        source, options = load_options(params, store.settings)
-        planned = store.plan(params["dataset"], source, options, run=record.run)
+        source, options = request.load(store.settings)
+        planned = store.plan(request.dataset, source, options, run=record.run)
+        check_below_roots(planned.source.files, allowed_roots(store.settings))
         document = planned.to_json()
         size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:
@@ -66,7 +91,8 @@ def plan(params: Mapping[str, Any]) -> list[int]:
         task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
         task.set_total(len(splits))
         task.advance_to(len(splits))
-        task.message(f"{planned.dataset}@{planned.label} of {planned.source.uri}")
+        version = f"{planned.dataset}@{planned.label}"
+        task.message(f"{version} has all of it already" if planned.unchanged else f"{version} of {planned.source.uri}")
     context["ti"].xcom_push(key=SECONDS_KEY, value=record.times.seconds["plan"])
     return splits
 
@@ -101,12 +127,14 @@ def map_label(label: str) -> str:
 def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Read every written chunk again. Fail, before anything is visible, if one is missing or differs.
 
-    Raises ``ChunkMissingError`` for an error that a retry may solve, such as an unresponsive node, and ``ChunkError``
-    for wrong data.
+    Skip the task if the source is unchanged. Raises ``ChunkMissingError`` for an error that a retry may solve, such as
+    an unresponsive node, and ``ChunkError`` for wrong data.
     """
     from millrace.load import LoadPlan, SplitResult
 
     load_plan = LoadPlan.from_json(dict(planned))
+    if load_plan.unchanged:
+        raise AirflowSkipException("the source is unchanged")
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
     record = _record(load_plan.dataset, load_plan.mode, load_plan)
@@ -132,8 +160,8 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
 def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make the version visible, emit an event on the dataset's Asset, and return the load report of the whole run.
 
-    ``seconds`` and ``rows_per_s`` cover the run from its start until the version is visible. The store keeps the
-    report.
+    The report of an unchanged source describes the latest version, and there is no event. ``seconds`` and
+    ``rows_per_s`` cover the run from its start until the version is visible. The store keeps the report.
     """
     from millrace.load import LoadPlan, SplitResult, report_table
 
@@ -146,20 +174,15 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
         _recorded(store, record, "publish"),
     ):
-        if load_plan.unchanged:
-            report = store.unchanged(load_plan)
-        else:
-            report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
+        report = _published(store, load_plan, results)
         titles = field_titles(context)
         warnings = tuple(warning_in_form_words(warning, titles) for warning in report.warnings)
         report = record.timed(replace(report, warnings=warnings))
         task.advance_to(report.rows)
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
-        cassandra = store.settings.cassandra
         if not report.skipped:
-            outlets = context["outlet_events"]
-            emit_loaded(outlets, report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
+            _emit(context, store, report)
         report = store.keep_report(report)
     for line in report_table(report, repeated=load_plan.published):
         logger.info(line)
@@ -169,14 +192,33 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     return dict(json.loads(json.dumps(report.to_json())))
 
 
+def _published(store: Store, load_plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
+    if load_plan.unchanged:
+        return store.unchanged(load_plan)
+    return store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
+
+
+def _emit(context: Mapping[str, Any], store: Store, report: LoadReport) -> None:
+    """Record the event of a new version."""
+    emit_loaded(
+        context["outlet_events"],
+        report,
+        checksum=store.version(f"{report.dataset}@{report.version}").checksum.hex(),
+        cluster=store.cassandra.cluster_name,
+        keyspace=store.settings.cassandra.keyspace,
+    )
+
+
 def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
-    """Put the whole version into Redis, or skip the task if the form has ``warm`` off.
+    """Put the whole version into Redis, or skip the task if ``warm`` is off or the source is unchanged.
 
     A Redis that is unreachable or full is no failure.
     """
+    # Airflow's listener reports the skip, so no connection to the store is needed.
     if not requested:
-        # Airflow's listener reports the skip, so no connection to the store is needed.
-        raise AirflowSkipException("warming is switched off in the form")
+        raise AirflowSkipException("warming is switched off")
+    if report["skipped"]:
+        raise AirflowSkipException("the source is unchanged")
     from millrace.load import LoadReport, StageTimes
 
     times = StageTimes()

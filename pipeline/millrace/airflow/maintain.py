@@ -11,7 +11,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.reporter import step
 from millrace.airflow.retry import names_retriable_error
+from millrace.declarations import read_sources, sources_path
 from millrace.errors import ChunkError, ChunkMissingError
+from millrace.settings import load_settings
 
 if TYPE_CHECKING:
     from millrace.api import Store
@@ -55,16 +57,37 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prune(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Mark all but the newest versions as deleted; skip the task if the form gives no number of versions to keep."""
-    keep = params.get("prune_keep")
-    if not keep:
-        raise AirflowSkipException("the form gives no number of versions to keep")
+    """Mark all but the newest versions as deleted.
+
+    The form gives the number of versions to keep for every dataset, else ``keep`` of the declared sources for theirs.
+    Skip the task if neither does.
+    """
+    dataset, keep = params.get("dataset"), params.get("prune_keep")
+    declared = {} if keep else declared_keeps()
+    if not keep and not (declared.keys() & {dataset} if dataset else declared):
+        raise AirflowSkipException("neither the form nor a declared source gives a number of versions to keep")
     marked: list[str] = []
-    with step("maintain", dataset=params.get("dataset") or "") as (store, task):
-        for reference in _latest(store, params):
-            marked += store.prune(reference.partition("@")[0], int(keep)).marked
+    with step("maintain", dataset=dataset or "") as (store, task):
+        for name in (reference.partition("@")[0] for reference in _latest(store, params)):
+            if versions := keep or declared.get(name):
+                marked += store.prune(name, int(versions)).marked
         task.message(f"{len(marked):,} versions deleted" if marked else "no version to delete")
     return {"marked": marked[:_LISTED], "versions": len(marked)}
+
+
+def declared_keeps() -> dict[str, int]:
+    """Return the number of versions to keep of each dataset whose declared sources give one; the largest counts."""
+    path = sources_path(load_settings())
+    if not path.exists():
+        return {}
+    declared = read_sources(path)
+    for error in declared.errors:
+        logger.warning("keep of a broken declaration does not count: %s", error)
+    keeps: dict[str, int] = {}
+    for entry in declared.entries.values():
+        if entry.keep:
+            keeps[entry.dataset] = max(entry.keep, keeps.get(entry.dataset, 0))
+    return keeps
 
 
 def fsck() -> dict[str, Any]:

@@ -47,12 +47,12 @@ def step(
 ) -> Iterator[tuple[Store, ProgressTask]]:
     """Provide a store, connected by Airflow's connections, and a progress task for the block with one task's work.
 
-    Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form. An
-    unknown key in the run's conf is an error, raised before any connection is opened.
+    Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form, or those
+    of the declared source. An unknown key in the run's conf is an error, raised before any connection is opened.
     """
     context, settings = get_current_context(), airflow_settings()
     titles = field_titles(context)
     with reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task, in_form_words(titles):
-        refuse_unknown_keys(context["dag_run"].conf, titles)
+        refuse_unknown_keys(context["dag_run"].conf, context["dag"].params)
         with connect(settings) as store:
             yield store, task

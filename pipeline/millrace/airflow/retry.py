@@ -43,6 +43,18 @@ class RetriableErrors(RetryPolicy):
         return cls(**data)
 
 
+def task_defaults(owner: str = "millrace") -> dict[str, Any]:
+    """Return the ``default_args`` of a DAG: retries of retriable errors, and a deadline."""
+    return {
+        "owner": owner,
+        "retries": 3,
+        "retry_policy": RetriableErrors(),
+        # For a killed process: Airflow does not call the retry policy then.
+        "retry_delay": timedelta(seconds=30),
+        "execution_timeout": timedelta(hours=12),
+    }
+
+
 def will_retry(task_instance: Any, error: BaseException) -> bool:
     """Return whether Airflow will make another attempt after this error, by the same rule that Airflow applies."""
     if isinstance(error, AirflowFailException):

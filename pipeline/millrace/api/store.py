@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from millrace.api.loading import Loading
+from millrace.api.ingesting import Ingesting
 from millrace.api.maintenance import Maintenance
-from millrace.api.reading import Reading
 
 
-class Store(Maintenance, Loading, Reading):
+class Store(Maintenance, Ingesting):
     """Datasets in Cassandra, with Redis as their cache.
 
     Use it as a context manager, and only in the process that created it.

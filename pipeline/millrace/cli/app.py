@@ -30,6 +30,7 @@ COMPLETE_VARIABLE: Final = "_MILLRACE_COMPLETE"
 COMMANDS: Final = {
     "init": "millrace.cli.commands.init",
     "load": "millrace.cli.commands.load",
+    "ingest": "millrace.cli.commands.ingest",
     "ls": "millrace.cli.commands.ls",
     "versions": "millrace.cli.commands.versions",
     "show": "millrace.cli.commands.show",

@@ -59,6 +59,11 @@ _OPTIONS: Final = (
     click.option(
         "--format", "format_", metavar="F", help="csv, parquet, jsonl, json, arrow or bytes; else by name and content."
     ),
+    click.option(
+        "--connection",
+        metavar="C",
+        help="The connection with the credentials for s3://, gs:// or https://; docs/sources.md.",
+    ),
     click.option("--codec", metavar="NAME", help="gzip (default), zstd or none."),
     click.option("--chunk-bytes", type=int, metavar="N", help="Largest stored size of a chunk, 65,536 to 5,000,000."),
     click.option(
@@ -152,6 +157,7 @@ def chosen_options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions
         bad_rows=given["max_bad_rows"],
         source=SourceOptions(
             format=given["format_"],
+            connection=given["connection"],
             null_values=given["null_values"] or None,
             column_types=given["column_types"],
             schema_file=given["schema_file"],

@@ -4,18 +4,35 @@
 named entries. A broken entry has errors with file, line and field, and the other entries can be used.
 """
 
-from millrace.declarations.document import CrossFault, Declarations, Section, read_declarations
+from millrace.declarations.document import NAME_PATTERN, CrossFault, Declarations, Section, read_declarations
 from millrace.declarations.error_text import Problem
+from millrace.declarations.loading import (
+    DeclaredLoad,
+    declared_load,
+    find_source,
+    load_options,
+    local_time,
+)
+from millrace.declarations.option_fields import OPTION_NAMES
+from millrace.declarations.schedules import parse_time
 from millrace.declarations.source_entry import SourceEntry
 from millrace.declarations.sources_file import read_sources, sources_path
 from millrace.declarations.uri_dates import render_dates
 
 __all__ = [
+    "NAME_PATTERN",
+    "OPTION_NAMES",
     "CrossFault",
     "Declarations",
+    "DeclaredLoad",
     "Problem",
     "Section",
     "SourceEntry",
+    "declared_load",
+    "find_source",
+    "load_options",
+    "local_time",
+    "parse_time",
     "read_declarations",
     "read_sources",
     "render_dates",

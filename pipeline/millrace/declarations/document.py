@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from millrace.declarations.error_text import Problem, model_problem, unknown_key, wrong_value
 from millrace.declarations.yaml_file import Location, YamlFile, read_yaml
-from millrace.display import without_credentials
 from millrace.errors import DeclarationError
+from millrace.names import without_credentials
 
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,38}"
 DEFAULTS: Final = "defaults"

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from millrace.display import shortened, without_credentials
-from millrace.names import nearest
+from millrace.display import shortened
+from millrace.names import nearest, without_credentials
 
 _SHOWN_CHARACTERS: Final = 80
 _PROBLEM: Final = "millrace_problem"

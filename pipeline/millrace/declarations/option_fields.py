@@ -6,8 +6,8 @@ option that is added there can be declared.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 from pydantic import (
@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     StrictBool,
     StrictInt,
+    ValidationInfo,
     WithJsonSchema,
     create_model,
 )
@@ -26,8 +27,9 @@ from millrace.errors import MillraceError
 from millrace.settings import LoadSettings
 from millrace.sources import SourceOptions
 
-_INTERNAL: Final = frozenset({"piece_bytes"})
-_STORAGE: Final = ("codec", "codec_level", "chunk_bytes")
+_INTERNAL: Final = frozenset({"piece_bytes", "connection"})
+"""Options that cannot be declared, and ``connection``, which is a field of its own."""
+STORAGE_OPTIONS: Final = ("codec", "codec_level", "chunk_bytes")
 """Options of a load that are not options of its source; their ranges are those of the settings."""
 
 
@@ -51,15 +53,26 @@ _TYPES: Final[dict[Any, Any]] = {
 """The type of a field by that of the option."""
 
 
-def _checked(name: str, value: Any) -> Any:
-    """Return the value if the options of a source accept it alone."""
+def _checked(name: str, value: Any, info: ValidationInfo) -> Any:
+    """Return the value if the options of a source accept it alone.
+
+    With ``is_checked`` in the context the types of columns are not checked again: that imports pyarrow.
+    """
     try:
         SourceOptions(**{name: value})
-        if name == "column_types":
+        if name == "column_types" and not (info.context or {}).get("is_checked"):
             _check_column_types(value)
     except MillraceError as error:
         raise raised(f"is wrong: {error.message}", error.hint) from None
     return value
+
+
+def _checks(name: str) -> Callable[[Any, ValidationInfo], Any]:
+    # Not a partial: pydantic finds the parameter ``info`` by the signature of a function.
+    def checked(value: Any, info: ValidationInfo) -> Any:
+        return _checked(name, value, info)
+
+    return checked
 
 
 def _check_column_types(types: dict[str, str]) -> None:
@@ -72,11 +85,11 @@ def _check_column_types(types: dict[str, str]) -> None:
 def _option_fields() -> dict[str, Any]:
     types = get_type_hints(SourceOptions)
     options: dict[str, Any] = {
-        option.name: (Annotated[_TYPES[types[option.name]], AfterValidator(partial(_checked, option.name))], None)
+        option.name: (Annotated[_TYPES[types[option.name]], AfterValidator(_checks(option.name))], None)
         for option in fields(SourceOptions)
         if option.name not in _INTERNAL
     }
-    for name in _STORAGE:
+    for name in STORAGE_OPTIONS:
         setting = LoadSettings.model_fields[name]
         kind: Any = _TYPES.get(setting.annotation, setting.annotation)
         for bound in setting.metadata:
@@ -86,7 +99,7 @@ def _option_fields() -> dict[str, Any]:
 
 
 SOURCE_OPTIONS: Final = tuple(option.name for option in fields(SourceOptions) if option.name not in _INTERNAL)
-OPTION_NAMES: Final = (*SOURCE_OPTIONS, *_STORAGE)
+OPTION_NAMES: Final = (*SOURCE_OPTIONS, *STORAGE_OPTIONS)
 
 if TYPE_CHECKING:
     OptionFields = BaseModel

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -35,9 +34,8 @@ from millrace.declarations.schedules import (
     parse_time,
 )
 from millrace.declarations.uri_dates import check_dates, has_date
-from millrace.display import SECRET_PARAMETER
 from millrace.errors import MillraceError
-from millrace.names import check_dataset_name
+from millrace.names import check_dataset_name, has_credentials
 from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
 
 SCHEDULES: Final = frozenset({"schedule", "every", "after"})
@@ -55,20 +53,13 @@ _REACTIONS: Final = list(get_args(Word))
 
 def _check_uris(uris: tuple[str, ...]) -> tuple[str, ...]:
     # First, because the other errors show all URIs.
-    if any(map(_has_credentials, uris)):
+    if any(map(has_credentials, uris)):
         raise raised("has a URI with credentials", "remove them, and name a connection in the field connection")
     if not uris or not all(uri.strip() and uri != "-" and uri.isprintable() for uri in uris):
         raise ValueError("give a path, a pattern or a URI")
     for uri in uris:
         check_dates(uri)
     return uris
-
-
-def _has_credentials(uri: str) -> bool:
-    try:
-        return "@" in urlsplit(uri).netloc or SECRET_PARAMETER.search(uri) is not None
-    except ValueError:
-        return "@" in uri
 
 
 def _check_dataset(name: str) -> str:
@@ -215,7 +206,7 @@ class SourceEntry(OptionFields):
     def source_options(self) -> SourceOptions:
         """Return the options by which the source is read."""
         given = {name: value for name in SOURCE_OPTIONS if (value := getattr(self, name)) is not None}
-        return SourceOptions(**given)
+        return SourceOptions(connection=self.connection, **given)
 
     @property
     def interval(self) -> timedelta | None:

@@ -34,7 +34,7 @@ from millrace.sources import (
 )
 from millrace.store import Catalogue, LoadedFile, Version
 
-_NO_EFFECT = ("split_bytes", "max_splits")
+_NO_EFFECT = ("split_bytes", "max_splits", "connection")
 """Options that change neither the rows nor their types."""
 
 
@@ -76,7 +76,7 @@ def select_files(
         source = replace(source, format="bytes")
     is_bytes = (latest.kind if latest is not None and source.format is None else source.format) == "bytes"
     paths = given[0] if not isinstance(given, str) and len(given) == 1 else given
-    listing = list_each(paths, keep_all=is_bytes)
+    listing = list_each(paths, keep_all=is_bytes, connection=source.connection)
     if latest is not None and (is_incremental or (is_skipped and latest.settings.get("parsing") == parsing)):
         loaded = catalogue.pages.files(catalogue.with_content(latest))
         new = _new_files(listing.files, loaded, options.on_change) if is_incremental else listing.files

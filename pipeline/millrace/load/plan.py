@@ -306,7 +306,8 @@ class _Fingerprints(NamedTuple):
 def _fingerprints(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, options: LoadOptions) -> _Fingerprints:
     facts = {
         "source": source.facts(),
-        "options": source.options.to_json(),
+        # Other credentials for the same files are the same load.
+        "options": replace(source.options, connection=None).to_json(),
         "mode": options.mode,
         "budget": str(options.bad_rows),
         "contract": options.contract and options.contract.to_json(),

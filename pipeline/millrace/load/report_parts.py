@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypedDict
 
-from millrace.display import without_credentials
 from millrace.errors import MillraceError
+from millrace.names import without_credentials
 from millrace.store import bounded_facts
 
 _COMPARED: Final = ("uri", "format", "files", "bytes", "digest", "crc32")

@@ -23,7 +23,7 @@ from millrace.load.loaded_files import FileListing
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
-from millrace.sources import STANDARD_INPUT, SourceChecksum, SourcePlan, merge_schemas
+from millrace.sources import SourceChecksum, SourcePlan, merge_schemas
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -234,5 +234,5 @@ def content_facts(source: SourcePlan, results: Sequence[SplitResult]) -> dict[st
             return {}
         checksum = checksum.followed_by(SourceChecksum.of(result.contents))
     size_bytes = sum(file.size_bytes for file in source.files)
-    covers_source = source.uri == STANDARD_INPUT or checksum.size_bytes == size_bytes
+    covers_source = any(file.has_unknown_size for file in source.files) or checksum.size_bytes == size_bytes
     return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

@@ -1,4 +1,4 @@
-"""Names: datasets, references to versions, run ids, and lists of column names as users write them."""
+"""Names: datasets, references to versions, run ids, lists of column names, and URIs as users write them."""
 
 from millrace.names.columns import (
     column_type_option,
@@ -16,6 +16,7 @@ from millrace.names.references import (
     new_run_id,
     parse_reference,
 )
+from millrace.names.uris import has_credentials, without_credentials
 
 __all__ = [
     "VersionSelector",
@@ -23,6 +24,7 @@ __all__ = [
     "check_tag",
     "column_type_option",
     "first_duplicate",
+    "has_credentials",
     "listed_columns",
     "nearest",
     "new_run_id",
@@ -30,4 +32,5 @@ __all__ = [
     "parse_reference",
     "parse_rename",
     "quoted_column",
+    "without_credentials",
 ]

@@ -5,6 +5,7 @@ Wrong values and unknown settings are refused by name.
 
 from millrace.settings.extras import missing_extra
 from millrace.settings.fields import unknown_variables, variable_name
+from millrace.settings.hosts import HTTPS_PORT, IPAddress, host_and_port
 from millrace.settings.locations import checkout, default_sources_file, millrace_home, run_hint
 from millrace.settings.redis_url import check_redis_url
 from millrace.settings.sections import (
@@ -17,6 +18,7 @@ from millrace.settings.sections import (
     LoadSettings,
     ReadSettings,
     RedisSettings,
+    SourcesSettings,
 )
 from millrace.settings.tree import Settings, load_settings
 from millrace.settings.values import default_value, example_toml, field_docstrings, setting_values
@@ -26,18 +28,22 @@ __all__ = [
     "CHUNK_BYTES_MAX",
     "CHUNK_BYTES_MIN",
     "CassandraSettings",
+    "HTTPS_PORT",
+    "IPAddress",
     "KafkaSettings",
     "LOADER_BYTES_MAX",
     "LoadSettings",
     "ReadSettings",
     "RedisSettings",
     "Settings",
+    "SourcesSettings",
     "check_redis_url",
     "checkout",
     "default_sources_file",
     "default_value",
     "example_toml",
     "field_docstrings",
+    "host_and_port",
     "load_settings",
     "millrace_home",
     "missing_extra",

@@ -9,7 +9,7 @@ from typing import Final
 _MODULES: Final = {
     "redis": ("redis", "hiredis"),
     "kafka": ("confluent_kafka",),
-    "sources": ("yaml", "croniter", "cron_descriptor"),
+    "sources": ("yaml", "croniter", "cron_descriptor", "obstore"),
 }
 
 

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import NoDecode
 
 from millrace.settings.extras import missing_extra
+from millrace.settings.hosts import AllowedHost, allowed_host, check_buckets, check_hosts
 from millrace.settings.redis_url import check_redis_url
 
 CHUNK_BYTES_MIN = 64 * 1024
@@ -29,6 +30,13 @@ def _redis_url(value: SecretStr) -> SecretStr:
     if url := value.get_secret_value():
         check_redis_url(url)
     return value
+
+
+def _connection_texts(values: Any) -> Any:
+    # A variable with JSON in it arrives parsed.
+    if not isinstance(values, dict):
+        return values
+    return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
@@ -159,7 +167,9 @@ class AirflowSettings(Section):
 
 
 class SourcesSettings(Section):
-    """The file of declared sources, and the folders from which the form in Airflow may load."""
+    """The file of declared sources, and the folders, hosts and buckets from which data may be loaded."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     file: str | None = None
     """The file of declared sources.
@@ -168,7 +178,30 @@ class SourcesSettings(Section):
     installed package.
     """
     roots: CommaList = ()
-    """Folders from which the form may load; by default ``inbox`` and ``demo`` below ``MILLRACE_HOME``."""
+    """Folders from which the form and declared sources may load local files.
+
+    By default they are ``inbox`` and ``demo`` below ``MILLRACE_HOME``.
+    """
+    hosts: Annotated[CommaList, AfterValidator(check_hosts)] = ()
+    """Hosts from which ``https://`` sources and endpoints of object stores may be loaded; by default none.
+
+    An entry is ``HOST`` or ``HOST:PORT``. All addresses of the host must be public. ``HOST=NETWORK``, such as
+    ``intranet.example=10.0.0.0/8``, also allows the private addresses of this network. A host may have several entries.
+    """
+    buckets: Annotated[CommaList, AfterValidator(check_buckets)] = ()
+    """Buckets from which data may be loaded, such as ``s3://flights``; by default any."""
+    connections: Annotated[dict[str, SecretStr], BeforeValidator(_connection_texts)] = Field(
+        default_factory=dict, repr=False
+    )
+    """Credentials and endpoints of remote sources by name, each as an Airflow connection: a URI or JSON. Never printed.
+
+    Inside Airflow a connection of that name defined in Airflow takes precedence.
+    """
+
+    def entries_of(self, host: str, port: int) -> list[AllowedHost]:
+        """Return the entries of ``hosts`` for a host and port."""
+        entries = map(allowed_host, self.hosts)
+        return [entry for entry in entries if (entry.host, entry.port) == (host, port)]
 
 
 class LoadSettings(Section):

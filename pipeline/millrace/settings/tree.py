@@ -41,7 +41,7 @@ from millrace.settings.sections import (
     SourcesSettings,
 )
 
-_SECRETS = ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG")
+_SECRETS = ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG", "SOURCES__CONNECTIONS")
 """Parts of the names of variables whose values never appear in a message."""
 
 

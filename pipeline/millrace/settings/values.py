@@ -58,7 +58,7 @@ def _shown(value: Any) -> Any:
         text = value.get_secret_value()
         return _PASSWORDS.sub(_HIDDEN, text) if "://" in text else _SET if text else _NOT_SET
     if isinstance(value, dict):
-        # Options of the Kafka client, which may hold passwords.
+        # Options of the Kafka client and connections of sources, which may hold passwords.
         return dict.fromkeys(value, _SET)
     return _NOT_SET if value is None else list(value) if isinstance(value, tuple) else value
 

@@ -37,6 +37,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from millrace.sources.options import SourceOptions as SourceOptions
+from millrace.sources.roots import allowed_roots as allowed_roots
+from millrace.sources.roots import root_list as root_list
 from millrace.sources.row_rules import NO_BAD_ROWS as NO_BAD_ROWS
 from millrace.sources.row_rules import REJECTS_ENDING as REJECTS_ENDING
 from millrace.sources.row_rules import BadRowBudget as BadRowBudget

@@ -4,9 +4,11 @@ from millrace.sources.agreement import Agreement
 from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
+from millrace.sources.io.allowed import allowed_source, check_below_roots
 from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.local_files import walk
 from millrace.sources.io.path_lists import list_each, short_list
+from millrace.sources.io.remote.connections import SourceConnection, connection_of, register_connections
 from millrace.sources.io.source_checksum import SourceChecksum, pack_checksums, read_content, unpack_checksums
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import FileFacts, SourceFile, SourcePlan, Split
@@ -35,6 +37,7 @@ __all__ = [
     "STANDARD_INPUT",
     "Source",
     "SourceChecksum",
+    "SourceConnection",
     "SourceFile",
     "SourceLike",
     "SourceOptions",
@@ -45,8 +48,11 @@ __all__ = [
     "WHOLE_MAX",
     "WILDCARDS",
     "address_of",
+    "allowed_source",
     "as_paths",
     "as_source",
+    "check_below_roots",
+    "connection_of",
     "distinct",
     "list_each",
     "load_schema_file",
@@ -60,6 +66,7 @@ __all__ = [
     "parse_type",
     "plan_source",
     "read_content",
+    "register_connections",
     "restore_bytes",
     "rounded",
     "short_list",

@@ -10,8 +10,8 @@ import pyarrow as pa
 from millrace.sources.arrow.format import ARROW
 from millrace.sources.bytes.format import BYTES
 from millrace.sources.csv.format import CSV
+from millrace.sources.io.inputs import begin_load
 from millrace.sources.io.source_checksum import ReadContent
-from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
 from millrace.sources.json.format import JSON
 from millrace.sources.jsonl.format import JSONL
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
@@ -32,10 +32,10 @@ def read_parts(
     """Yield all batches of the given parts in order, with the columns in the plan's order and their new names.
 
     ``content`` records the content of the bytes that are read, and ``rejects`` the rows that are set aside. With
-    ``preview`` standard input is kept for the load that follows.
+    ``preview`` the bytes of standard input are kept for the load that follows.
     """
-    if plan.uri == STANDARD_INPUT and not preview:
-        standard_input().load()
+    if not preview:
+        begin_load(plan.files[part.file] for part in parts)
     schema = plan.source_schema
     for batch, file, part_bytes in FORMATS[plan.format].read(plan, parts, content, rejects):
         columns = batch

@@ -48,10 +48,33 @@ class SourceFile:
     a remote object. It is empty if there is none.
     """
 
+    has_ranges: bool = True
+    """Whether parts of the file can be read alone.
+
+    Standard input and the answers of some web servers are read front to back, and their size may be unknown (0).
+    """
+
+    connection: str = ""
+    """The name of the connection with which a remote file is read; "" if none was given."""
+
+    encoding: str = ""
+    """The ``Content-Encoding`` of a remote file; "" if there is none."""
+
     @property
     def facts(self) -> FileFacts:
         """Return the facts by which a change of the file is noticed."""
         return FileFacts(self.size_bytes, self.modified_ns, self.change_id)
+
+    @property
+    def has_unknown_size(self) -> bool:
+        """Return whether the size is not known before the file is read."""
+        return not self.has_ranges and self.size_bytes == 0
+
+    def to_json(self) -> list[Any]:
+        """Return all fields in their order, without ``has_ranges`` and later ones where these have their defaults."""
+        values = [self.uri, self.name, *self.facts]
+        remote = [self.has_ranges, self.connection, self.encoding]
+        return values if remote == [True, "", ""] else [*values, *remote]
 
 
 class FilePart(NamedTuple):
@@ -137,7 +160,7 @@ class SourcePlan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, a few KB for up to 100 files; ``from_json`` restores an equal plan."""
-        files: Any = [[file.uri, file.name, *file.facts] for file in self.files]
+        files: Any = [file.to_json() for file in self.files]
         if len(files) > _PLAIN_FILE_LIST:
             files = base64.b64encode(zlib.compress(json.dumps(files).encode(), 6)).decode()
         return {

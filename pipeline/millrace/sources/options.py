@@ -25,6 +25,7 @@ AUTO: Final = "auto"
 
 _TYPES: Final = (
     ("format", (str, NoneType), "a text"),
+    ("connection", (str, NoneType), "the name of a connection"),
     ("schema_file", (str, NoneType), "the name of a file"),
     ("records", (str, NoneType), "the keys of an array, as in data.items"),
     ("delimiter", (str, NoneType), "one character"),
@@ -40,6 +41,7 @@ class SourceOptions:
     """Options that define how a source is read; the constructor raises ``InvalidSettingError`` for a wrong value.
 
     * ``format``: one of ``FORMAT_NAMES``. None means detection by the file's name, then by its content.
+    * ``connection``: the name of the connection with the credentials for remote addresses. Local paths ignore it.
     * ``null_values``: CSV only. They replace pyarrow's default spellings of null and apply to every column, including
       text.
     * ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV, JSON lines and JSON only.
@@ -80,6 +82,7 @@ class SourceOptions:
     split_bytes: int = 16_000_000
     max_splits: int = 64
     piece_bytes: int = 1_000_000
+    connection: str | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)

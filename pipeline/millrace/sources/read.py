@@ -11,7 +11,6 @@ from millrace.arrow import held_bytes
 from millrace.errors import SourceError
 from millrace.sources.formats import read_parts
 from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
-from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourcePlan, Split
 from millrace.sources.reject_log import REJECTS_BYTES_MAX, RejectLog
 from millrace.sources.splits import parts_of
@@ -69,12 +68,13 @@ class SplitReader:
         before, current, last = 0, -1, 0
         parts = parts_of(self.split)
         read = ReadContent(plan.files)
+        # Where the size of a file is not known (standard input), the bytes read have no limit.
+        is_unknown = any(plan.files[part.file].has_unknown_size for part in parts)
         for batch, number, done in read_parts(plan, parts, read, self.rejects, preview=preview):
             if number != current:
                 before, current = before + last, number
             last = done
-            # The size of standard input is not known, so the bytes read of it have no limit.
-            limit = self.split.bytes if plan.uri != STANDARD_INPUT else before + done
+            limit = before + done if is_unknown else self.split.bytes
             self.bytes_read = max(self.bytes_read, min(limit, before + done))
             self.schema = batch.schema
             yield from in_pieces(batch)

@@ -18,6 +18,7 @@ import pytest
 from local_stack.settings import CHECKOUT
 from millrace.api import Store
 from millrace.settings import LOADER_BYTES_MAX, Settings
+from tests.remote_servers import BUCKET, S3Server
 
 TOLERANCE_BYTES = 40_000_000
 """Difference allowed between the peaks of two loads of the same kind, due to allocators and threads."""
@@ -49,7 +50,7 @@ name, source = sys.argv[1:]
 if source.startswith("stream:"):
     source = stream(int(source.partition(":")[2]))
 with Store.connect(load_settings(redis={"url": ""}, kafka={"bootstrap_servers": ""})) as store, loader_memory():
-    report = store.load(name, source)
+    report = store.load(name, source, connection="lake" if source.startswith("s3:") else None)
 # Not ru_maxrss: that begins with what the parent had.
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
@@ -164,3 +165,13 @@ def test_2_gb_need_no_more_memory_than_200_mb(store: Store, settings: Settings, 
 
 def test_the_readme_states_the_memory_bound_of_the_loader() -> None:
     assert f"A loader needs at most {LOADER_BYTES_MAX // 1_000_000} MB" in (CHECKOUT / "README.md").read_text()
+
+
+@pytest.mark.full
+def test_a_load_of_500_mb_from_s3_has_bounded_memory(settings: Settings, s3: S3Server, folder: Path) -> None:
+    rows = write_csv(folder / "big.csv", 500_000_000)
+    with (folder / "big.csv").open("rb") as file:
+        s3.client.upload_fileobj(file, BUCKET, "big.csv")
+    measured = load(settings, f"memory_{uuid4().hex[:8]}", f"s3://{BUCKET}/big.csv")
+    assert measured["rows"] == rows
+    assert measured["peak_bytes"] < LOADER_BYTES_MAX

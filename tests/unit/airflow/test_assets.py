@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from millrace.airflow.assets import DATASETS, dataset_asset, emit_loaded
@@ -24,6 +26,9 @@ REPORT = LoadReport(
     retries=0,
     splits=1,
     source="/data/flights.csv",
+    rejected=3,
+    rejects="flights__rejects@1-bbbbbb",
+    schema_changes=("column c is new",),
 )
 
 
@@ -38,7 +43,7 @@ def test_a_cluster_name_with_blanks_gives_a_valid_uri() -> None:
 
 def test_the_event_describes_the_loaded_version() -> None:
     events = OutletEventAccessors()
-    emit_loaded(events, REPORT, cluster="millrace", keyspace="lake")
+    emit_loaded(events, REPORT, checksum="0f", cluster="millrace", keyspace="lake")
     (event,) = events[DATASETS].asset_alias_events
     assert event.dest_asset_key.uri == "x-cassandra://millrace/lake/flights"
     assert event.extra == {
@@ -51,4 +56,11 @@ def test_the_event_describes_the_loaded_version() -> None:
         "stored_bytes": 400,
         "chunks": 2,
         "replicas": 2,
+        "rejected": 3,
+        "discarded_rows": 0,
+        "discarded_values": 0,
+        "rejects": "flights__rejects@1-bbbbbb",
+        "schema_changes": ["column c is new"],
+        "checksum": "0f",
     }
+    json.dumps(event.extra)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from millrace.airflow.fields import form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
+from millrace.airflow.fields import field_titles, form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
 from millrace.airflow.form import load_form
 from millrace.cli.commands.load import command
 from millrace.errors import SourceTypeError, UsageError
@@ -22,7 +23,7 @@ NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
     [
         ({"sorce": "a.csv"}, "the run's conf has the unknown key 'sorce': did you mean 'source'?"),
         ({"dataset": "a", "Column_Types": []}, "unknown key 'Column_Types': did you mean 'column_types'?"),
-        ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, mode, "),
+        ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, connection, mode, "),
     ],
 )
 def test_an_unknown_key_of_a_conf_is_refused_with_the_nearest_known_one(conf: dict[str, Any], hint: str) -> None:
@@ -95,3 +96,10 @@ def test_every_load_option_is_a_field_of_the_form() -> None:
     options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
     assert options > NO_FIELDS
     assert {name for name in options if form_words(name, TITLES) == name} == NO_FIELDS
+
+
+def test_the_fields_of_a_declared_source_have_their_own_names() -> None:
+    titles = field_titles({"dag": SimpleNamespace(params={})})
+    assert form_words("give its type: --column-type v=string", titles) == 'give its type: "column_types" v=string'
+    with pytest.raises(UsageError, match="the run's conf has the unknown key 'column_types': this DAG has no keys"):
+        refuse_unknown_keys({"column_types": []}, [])

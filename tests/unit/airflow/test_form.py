@@ -26,9 +26,10 @@ def test_every_field_has_a_title_a_description_and_a_default_that_it_accepts() -
 
 def test_the_main_fields_come_first_and_have_no_section() -> None:
     sections = [field.schema.get("section") for field in load_form().values()]
-    assert list(load_form())[:6] == ["dataset", "source", "mode", "on_change", "null_values", "warm"]
-    assert sections[:6] == [None] * 6
-    assert None not in sections[6:]
+    main = ["dataset", "source", "connection", "mode", "on_change", "null_values", "warm"]
+    assert list(load_form())[:7] == main
+    assert sections[:7] == [None] * 7
+    assert None not in sections[7:]
 
 
 def test_the_form_names_the_allowed_source_folders(monkeypatch: pytest.MonkeyPatch) -> None:

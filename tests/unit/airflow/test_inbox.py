@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from millrace.airflow.inbox import newest_names
-from millrace.airflow.request import allowed_source
+from millrace.sources import allowed_source
 
 
 def changed_at(path: Path, time_s: int) -> None:

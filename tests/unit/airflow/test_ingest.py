@@ -18,12 +18,28 @@ from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
 from millrace.errors import StoreTimeoutError, UsageError
-from millrace.load import LoadOptions, LoadPlan, LoadReport, loader_memory
+from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, loader_memory
 from millrace.progress import ProgressTask, null_task
+from millrace.settings import millrace_home
 from millrace.sources import SourceOptions
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
+
+
+def in_inbox(text: str) -> str:
+    """Write a file into the inbox, which the form may load from; return its path."""
+    path = millrace_home() / "inbox" / "a.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    return str(path)
+
+
+def request(source: str, options: LoadOptions | None = None) -> ingest.Request:
+    """Return a request to load a source as the dataset t."""
+    return SimpleNamespace(
+        dataset="t", mode="replace", warm=False, load=lambda _settings: (source, options or LoadOptions())
+    )
 
 
 @pytest.mark.parametrize("length", [1, 249, 250])
@@ -47,10 +63,9 @@ def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
 
 
 def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
-    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, store: Store
 ) -> None:
-    (tmp_path / "a.csv").write_text("n\n1\n")
-    plan = store.plan("t", str(tmp_path / "a.csv"), run="r")
+    plan = store.plan("t", in_inbox("n\n1\n"), run="r")
     expected, backends = allocator(loader_memory()), []
 
     @contextmanager
@@ -72,10 +87,9 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
     monkeypatch.setattr(ingest, "step", step)
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
-    monkeypatch.setattr("millrace.airflow.request.load_options", lambda *_given: ("a.csv", None))
     monkeypatch.setattr(store, "plan", planned)
     monkeypatch.setattr(store, "load_split", loaded)
-    ingest.plan({"dataset": "t", "mode": "replace"})
+    ingest.plan(request("a.csv"))
     ingest.load(plan.to_json(), 0)
     assert backends == [expected, expected]
 
@@ -140,9 +154,7 @@ class Run:
         monkeypatch.setattr(ingest, "get_current_context", lambda: context)
         monkeypatch.setattr(ingest, "field_titles", lambda _context: {"column_types": "Column types"})
         monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
-        monkeypatch.setattr(
-            "millrace.airflow.request.load_options", lambda *_given: (source, LoadOptions(source=options))
-        )
+        self.request = request(source, LoadOptions(source=options, skip_unchanged=True))
 
     def _push(self, key: str, value: Any) -> None:
         self.pushed[self.task, key] = value
@@ -152,15 +164,14 @@ class Run:
 
     def load(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Run the tasks up to ``load``; return the plan and the results."""
-        splits = ingest.plan({"dataset": "t", "mode": "replace"})
+        splits = ingest.plan(self.request)
         planned = self.pushed["plan", ingest.PLAN_KEY]
         return planned, [ingest.load(planned, split) for split in splits]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path) -> Run:
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
-    return Run(monkeypatch, store, str(tmp_path / "a.csv"))
+def run(monkeypatch: pytest.MonkeyPatch, store: Store) -> Run:
+    return Run(monkeypatch, store, in_inbox("a,b\n1,2\n3,4\n"))
 
 
 def test_the_report_of_a_run_has_the_seconds_of_each_of_its_tasks_and_is_kept(run: Run, store: Store) -> None:
@@ -218,9 +229,9 @@ def test_the_report_of_a_failed_plan_is_kept_also_for_a_wrong_form(
     def refuse(*_given: object) -> None:
         raise UsageError("the source is outside of the folders that may be loaded from")
 
-    monkeypatch.setattr("millrace.airflow.request.load_options", refuse)
+    monkeypatch.setattr(run.request, "load", refuse)
     with pytest.raises(UsageError):
-        ingest.plan({"dataset": "t", "mode": "replace"})
+        ingest.plan(run.request)
     report = store.run_report("ingest_dataset/r")
     assert (report.state, report.source, report.mode) == ("failed", "", "replace")
     assert list(report.stages) == ["plan"]
@@ -232,5 +243,27 @@ def test_a_skipped_task_is_no_failed_run(run: Run, store: Store, monkeypatch: py
 
     monkeypatch.setattr(store, "plan", skip)
     with pytest.raises(AirflowSkipException):
-        ingest.plan({"dataset": "t", "mode": "replace"})
+        ingest.plan(run.request)
     assert store.last_run("t") is None
+
+
+def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned, loaded = run.load()
+    version = ingest.publish(planned, loaded)["version"]
+    monkeypatch.setattr(ingest, "_record", record_of_second_run)
+    monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: pytest.fail("no event"))
+    planned, loaded = run.load()
+    assert (loaded, planned["unchanged"]) == ([], True)
+    with pytest.raises(AirflowSkipException, match="the source is unchanged"):
+        ingest.verify(planned, loaded)
+    report = ingest.publish(planned, loaded)
+    assert (report["state"], report["skipped"], report["version"]) == ("skipped", "unchanged", version)
+    assert (report["rows"], report["run"]) == (0, "ingest_dataset/second")
+    with pytest.raises(AirflowSkipException, match="the source is unchanged"):
+        ingest.warm(report, requested=True)
+
+
+def record_of_second_run(dataset: str, mode: str, plan: LoadPlan | None = None) -> RunRecord:
+    return RunRecord(dataset, "ingest_dataset/second", mode, datetime.now(UTC), plan=plan)

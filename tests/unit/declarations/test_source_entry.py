@@ -50,7 +50,11 @@ def test_each_field_has_its_value(read: Read) -> None:
     assert (entry.connection, entry.notify, entry.expected_by) == ("aws_default", "slack_default", "06:00")
     assert (entry.owner, entry.tags) == ("me", ("a", "b"))
     assert entry.source_options() == SourceOptions(
-        format="csv", null_values=("NA",), column_types=(("a", "int64"),), delimiter=";"
+        format="csv",
+        null_values=("NA",),
+        column_types=(("a", "int64"),),
+        delimiter=";",
+        connection="aws_default",
     )
     options = [getattr(entry, name) for name in ("codec", "codec_level", "chunk_bytes")]
     assert options == ["zstd", 3, 100_000]

@@ -192,13 +192,18 @@ def _change(old: pa.Schema, new: pa.Schema, case: Case) -> str:
     return ", ".join(changes) or "loaded"
 
 
+def row(case: Case, cells: Sequence[str]) -> str:
+    """Return the line of the table for a case."""
+    return f"| {case.change} | {case.format} | {' | '.join(cells)} |"
+
+
 def table(store: Store, folder: Path) -> str:
     """Return the table of all cases as Markdown."""
     lines = []
     for title, cases in (("change of columns", COLUMN_CASES), ("change of types", TYPE_CASES)):
         lines += [f"| {title} | format | {' | '.join(f'`{word}`' for word in WORDS)} |", "|---" * 6 + "|"]
         for case in cases:
-            lines.append(f"| {case.change} | {case.format} | {' | '.join(outcomes(store, case, folder))} |")
+            lines.append(row(case, outcomes(store, case, folder)))
         lines.append("")
     return "\n".join(lines)
 

@@ -285,10 +285,11 @@ def test_an_empty_or_too_long_run_identity_is_refused(store: Store, csv: Csv, ru
         store.plan("flights", csv(1), run=run)
 
 
-def test_a_missing_source_writes_nothing(store: Store, cassandra: FakeCassandra) -> None:
+def test_a_missing_source_writes_only_the_report_of_the_failed_run(store: Store, cassandra: FakeCassandra) -> None:
     with pytest.raises(SourceNotFoundError):
         store.load("flights", "/nothing/there.csv")
-    assert cassandra.writes() == []
+    tables = [table for attempt in cassandra.writes() for table, _ in attempt.rows]
+    assert tables == ["reports", "dataset_runs"]
 
 
 def test_a_file_without_rows_is_a_version_without_rows(store: Store, csv: Csv) -> None:

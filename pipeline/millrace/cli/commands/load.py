@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,9 +18,10 @@ from millrace.names import check_dataset_name, new_run_id
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.load import LoadPlan, LoadReport
+    from millrace.load import LoadOptions, LoadPlan, LoadReport
     from millrace.progress import ProgressTask
-    from millrace.sources import SourceWarning
+    from millrace.settings import Settings
+    from millrace.sources import Paths, SourceWarning
 
 
 _SHOWN_ELSEWHERE = frozenset({"already_loaded", "without_progress", "without_cache"})
@@ -33,16 +35,19 @@ def _run_id(text: str) -> str:
     return text
 
 
-@click.command(short_help="Load a source as a new version of a dataset.")
-@click.argument("name")
-@click.argument("source")
-@load_options
-@click.option(
+run_id_option = click.option(
     "--run-id",
     metavar="ID",
     type=_run_id,
     help="Name the run. The same run, source and settings are the same load.",
 )
+
+
+@click.command(short_help="Load a source as a new version of a dataset.")
+@click.argument("name")
+@click.argument("source")
+@load_options
+@run_id_option
 @click.option(
     "--resume",
     is_flag=True,
@@ -55,12 +60,12 @@ def _run_id(text: str) -> str:
 def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> None:
     """Load SOURCE as a new version of the dataset NAME and print the load report.
 
-    SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or any
-    bytes, plain or compressed. Bytes keep every file and folder. A table leaves out hidden files. A file is hidden if a
-    part of its path below the source begins with . or _. Such a part does not count if the matching part of a local
-    pattern begins with the same character. A warning gives the number of hidden files and the name of one; markers such
-    as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do not become columns; a warning
-    names the keys.
+    SOURCE is a file, a directory, a pattern in quotes, an s3://, gs:// or https:// address, or - for standard input:
+    CSV, Parquet, JSON lines, Arrow or any bytes, plain or compressed. Bytes keep every file and folder. A table leaves
+    out hidden files. A file is hidden if a part of its path below the source begins with . or _. Such a part does not
+    count if the matching part of a pattern begins with the same character. A warning gives the number of hidden files
+    and the name of one; markers such as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do
+    not become columns; a warning names the keys.
 
     JSON: the load report, as docs/load-report.schema.json describes it, and dry_run. columns is a list of name and
     type, and columns_total is the number of columns. warnings is a list of all unexpected properties of the file and
@@ -97,10 +102,27 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
       millrace load visits visits.csv --column-type age=int64 --max-bad-rows 1%
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
+      millrace load flights 's3://lake/flights/*.parquet' --connection lake
       millrace load orders answer.json --format json --records data.items
       millrace load sales 'sales/**/*.csv' --mode incremental
     """
     check_dataset_name(name)
+    load(invocation, name, lambda settings: (source, chosen_options(settings.load, given)), given)
+
+
+def load(
+    invocation: Invocation,
+    name: str,
+    chosen: Callable[[Settings], tuple[Paths, LoadOptions]],
+    given: dict[str, Any],
+    *,
+    warm: bool = False,
+) -> None:
+    """Load a dataset and print the load report. With ``warm`` a new version is put into Redis.
+
+    ``chosen`` returns the source and the options. ``given`` has the parameters of the command: ``dry_run``, ``run_id``
+    and ``resume``.
+    """
     dry_run = given["dry_run"]
     started = datetime.now(UTC)
     run, is_named = given["run_id"] or new_run_id(name), given["run_id"] is not None
@@ -109,7 +131,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     from millrace.load import RunRecord, loader_memory, measure, task_unit
 
     with open_store(invocation) as store, loader_memory():
-        options = chosen_options(store.settings.load, given)
+        source, options = chosen(store.settings)
         if given["resume"]:
             run = store.unfinished(name, source, options, run=given["run_id"])
             _set_interrupt_message(invocation, name, run, is_named=is_named)
@@ -141,6 +163,8 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
         if not dry_run:
             report = store.keep_report(report)
         _show_warnings(invocation, report)
+        if warm and not dry_run and not report.skipped and store.cache is not None and "cache" not in missing:
+            store.warm(f"{report.dataset}@{report.version}")
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
 
 
@@ -152,8 +176,8 @@ def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, is_na
 
 
 def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: ProgressTask) -> LoadReport:
-    if plan.published:
-        report = store.published(plan)
+    if plan.published or plan.unchanged:
+        report = store.published(plan) if plan.published else store.unchanged(plan)
         store.report_outcome(report, task)
         return report
     result = store.load_split(plan, None, task=task)

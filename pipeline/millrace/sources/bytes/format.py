@@ -8,6 +8,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from millrace.errors import SourceFormatError
 from millrace.sources.agreement import Agreement
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import read_fully
@@ -67,7 +68,17 @@ def _batch(rows: list[tuple[str, int, bytes]]) -> pa.RecordBatch:
 def _plan(
     uri: str, files: tuple[SourceFile, ...], options: SourceOptions, _: RowRules, agreement: Agreement | None
 ) -> SourcePlan:
-    """Plan files of any kind; each unit but the last of a file is a multiple of ``piece_bytes``."""
+    """Plan files of any kind; each unit but the last of a file is a multiple of ``piece_bytes``.
+
+    Raises ``SourceFormatError`` for a file that a web server sends with a ``Content-Encoding``, because its bytes are
+    not those of the file.
+    """
+    if encoded := next((file for file in files if file.encoding), None):
+        raise SourceFormatError(
+            f"{encoded.name} has the Content-Encoding {encoded.encoding}, which is not decoded for the format bytes",
+            hint="load it as a table, or let the server send it as it is",
+            file=encoded.name,
+        )
     units: list[Unit] = []
     step = max(options.piece_bytes, options.split_bytes // options.piece_bytes * options.piece_bytes)
     for number, file in enumerate(files):

@@ -41,13 +41,13 @@ def detect_format(
     if uri == STANDARD_INPUT:
         return _detect_input(options)
     if options.format is not None:
-        listing = listing or list_each(uri, keep_all=options.format == "bytes")
+        listing = listing or list_each(uri, keep_all=options.format == "bytes", connection=options.connection)
         return FORMATS[options.format], listing, _in_force(options)
-    listing = listing or list_each(uri, keep_all=False)
+    listing = listing or list_each(uri, keep_all=False, connection=options.connection)
     name = _common_format(short_list(uri), [(file, _format_of(file, options)) for file in listing.files])
     tabs = all(_ending(file) == ".tsv" for file in listing.files)
     if name == "bytes":
-        listing = list_each(uri, keep_all=True)
+        listing = list_each(uri, keep_all=True, connection=options.connection)
     return FORMATS[name], listing, _in_force(options, delimiter="\t" if tabs else ",")
 
 
@@ -122,7 +122,7 @@ def _detect_input(options: SourceOptions) -> tuple[Format, ListedFiles, SourceOp
 def _format_of(file: SourceFile, options: SourceOptions) -> DetectedFormat | None:
     """Return the format of one file; None if it is empty and its name has no known ending."""
     named = _ENDINGS.get(_ending(file))
-    beginning = _beginning(file, options) if file.size_bytes else None
+    beginning = _beginning(file, options) if file.size_bytes or file.has_unknown_size else None
     if beginning is None or not beginning.data:
         return None if named is None else DetectedFormat(named.name)
     if refusal := foreign_refusal(file, beginning.data):

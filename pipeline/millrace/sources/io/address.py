@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from millrace.errors import SourceNotFoundError, UsageError
+from millrace.names import has_credentials
 
 WILDCARDS = frozenset("*?[")
-_SCHEMES = ("file", "memory")
+OBJECT_STORES = ("s3", "gs")
+REMOTE_SCHEMES = (*OBJECT_STORES, "https")
 _ESCAPED = re.compile(r"\[([*?[])\]")
+_UNESCAPED = r"\1"
 _ENCODED = re.compile("(?:%[0-9A-Fa-f]{2})+")
 
 
@@ -20,8 +23,9 @@ _ENCODED = re.compile("(?:%[0-9A-Fa-f]{2})+")
 class Address:
     """The address of a source.
 
-    ``path`` is its literal text, in which wildcards have no meaning; it is absolute for a local source. For a pattern
-    ``base`` is a literal path, and ``parts`` are the components below it from the first wildcard on.
+    ``path`` is its literal text, in which wildcards have no meaning. It is absolute for a local source, and begins with
+    the bucket or the host for a remote one. For a pattern ``base`` is a literal path, and ``parts`` are the components
+    below it from the first wildcard on.
     """
 
     scheme: str
@@ -34,26 +38,54 @@ class Address:
         """Return the pattern as text, with wildcard characters of ``base`` escaped; ``path`` if there is none."""
         return "/".join((glob.escape(self.base.rstrip("/")), *self.parts)) if self.parts else self.path
 
+    @property
+    def is_remote(self) -> bool:
+        """Return whether the source is at a remote address."""
+        return self.scheme in REMOTE_SCHEMES
+
 
 def address_of(uri: str, *, folder: str | None = None) -> Address:
     """Return the address of a source; a relative path is below ``folder`` (default: the working directory).
 
     If a path with this text exists, no character of it is a wildcard. Characters of ``folder``, of the home directory,
     and percent-encoded ones of a ``file://`` address are never wildcards. Brackets in a component are none if a file
-    has exactly that name. Raises ``UsageError`` for an unsupported scheme.
+    has exactly that name. The keys of objects are literal, without percent-encoding, and an ``https://`` address has no
+    wildcards. Raises ``UsageError`` for an unsupported scheme, and for credentials in the address.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator or "/" in scheme:
         return _of_path(uri, folder)
-    if scheme.lower() not in _SCHEMES:
-        raise UsageError(f"{scheme}:// addresses cannot be loaded", hint="give a path or a file:// address")
-    if scheme.lower() != "file":
-        return Address(scheme.lower(), rest)
+    scheme = scheme.lower()
+    if scheme == "file":
+        return _of_file_uri(uri, rest)
+    if has_credentials(uri):
+        raise UsageError(
+            "the address of the source has credentials in it", hint="remove them, and name a connection (--connection)"
+        )
+    if scheme in OBJECT_STORES:
+        return _of_objects(scheme, rest)
+    if scheme not in REMOTE_SCHEMES:
+        known = ", ".join(f"{name}://" for name in ("file", *REMOTE_SCHEMES))
+        raise UsageError(f"{scheme}:// addresses cannot be loaded", hint=f"give a path or one of {known}")
+    return Address(scheme, rest)
+
+
+def _of_file_uri(uri: str, rest: str) -> Address:
     host, _, below = rest.partition("/")
     if host.lower() not in ("", "localhost"):
         raise UsageError(f"{uri} names another host", hint="write file:///path with three slashes")
     path = f"/{below}"
     return _local(_ENCODED.sub(_decoded, path), _ENCODED.sub(lambda run: glob.escape(_decoded(run)), path))
+
+
+def _of_objects(scheme: str, rest: str) -> Address:
+    bucket, _, key = rest.partition("/")
+    if not bucket or WILDCARDS & set(bucket):
+        raise UsageError(f"{scheme}://{rest} names no bucket", hint=f"write {scheme}://bucket/path")
+    base, parts = bucket, key.split("/")
+    while parts and not WILDCARDS & set(_ESCAPED.sub("", parts[0])):
+        base, parts = f"{base}/{_ESCAPED.sub(_UNESCAPED, parts[0])}", parts[1:]
+    return Address(scheme, rest, base, tuple(parts)) if parts else Address(scheme, base)
 
 
 def local_path(uri: str) -> str:
@@ -101,7 +133,7 @@ def _local(literal: str, pattern: str) -> Address:
 def _literal(base: str, component: str) -> str | None:
     """Return the name that a component denotes, or None if it is a pattern."""
     if not WILDCARDS & set(_ESCAPED.sub("", component)):
-        return _ESCAPED.sub(r"\1", component)
+        return _ESCAPED.sub(_UNESCAPED, component)
     return component if "[" in component and os.path.lexists(f"{base}/{component}") else None
 
 

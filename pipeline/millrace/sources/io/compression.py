@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from isal import isal_zlib
 
-from millrace.errors import SourceCorruptError, SourceFormatError
+from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from millrace.sources.io.hidden import is_marker
 
 _SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
@@ -56,6 +56,10 @@ _DAMAGE: tuple[Any, ...] = (
     NotImplementedError,
 )
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+
+RATIO_MAX = 200
+RATIO_FREE_BYTES = 100_000_000
+"""Decompressed bytes from which the ratio of a remote file is checked."""
 
 BytesAt = Callable[[int, int], bytes]
 """A function that returns the bytes at an offset of the file, at most as many as its second argument."""
@@ -172,6 +176,16 @@ def corruption_reported(name: str, kind: str) -> Iterator[None]:
         if isinstance(error, EOFError) or (isinstance(error, OSError) and "Truncated" in str(error)):
             damage = f"is cut short: its {kind} stream ends before its end mark"
         raise SourceCorruptError(f"{name} {damage}", hint="copy it again", file=name) from error
+
+
+def check_ratio(name: str, compressed_bytes: int, decompressed_bytes: int) -> None:
+    """Raise ``SourceTooLargeError`` for a stream that decompresses to more than ``RATIO_MAX`` times its size so far."""
+    if decompressed_bytes > RATIO_FREE_BYTES and decompressed_bytes > compressed_bytes * RATIO_MAX:
+        raise SourceTooLargeError(
+            f"{name} decompresses to more than {RATIO_MAX} times its size",
+            hint="if this is right, download it and load the copy",
+            file=name,
+        )
 
 
 def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

@@ -1,6 +1,6 @@
 """List the regular files that a URI names, in byte order of their relative paths, and open a file.
 
-Local files are accessed through ``local_files``, other filesystems through fsspec.
+Local files are accessed through ``local_files``, remote ones through ``remote``.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
-
-import fsspec
+from typing import IO, Literal, cast
 
 from millrace.errors import SourceChangedError, SourceEmptyError, SourceNotFoundError, SourceUnreadableError, UsageError
-from millrace.sources.io.address import WILDCARDS, Address, address_of
-from millrace.sources.io.hidden import HIDDEN_RULE, is_hidden, is_marker
+from millrace.sources.io.address import Address, address_of
+from millrace.sources.io.hidden import HIDDEN_RULE, is_marker
 from millrace.sources.io.local_files import EVERYTHING, LeftOut, file_facts, is_folder, open_file, walk
+from millrace.sources.io.remote.access import is_remote, open_remote, remote_facts
+from millrace.sources.io.remote.listing import remote_folder, remote_object
 from millrace.sources.io.table_formats import refuse_table_formats
 from millrace.sources.model import FileFacts, SourceFile
 from millrace.sources.warnings import SourceWarning
@@ -38,20 +38,21 @@ class ListedFiles:
     warnings: tuple[SourceWarning, ...] = ()
 
 
-def list_files(uri: str, *, keep_all: bool) -> ListedFiles:
+def list_files(uri: str, *, keep_all: bool, connection: str = "") -> ListedFiles:
     """Return all regular files that ``uri`` names: one file, all below a directory, or those that match a pattern.
 
     With ``keep_all`` (bytes) hidden files and empty directories are kept; the names of directories end in "/". Without
     it (tables) a file is left out if a part of its path below the source begins with "." or "_", as in
     ``pyarrow.dataset``. A local pattern takes a hidden name if its component begins with the same character. A warning
-    reports the files left out, except the markers of known writers. Raises ``SourceNotFoundError``,
-    ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a table format) or
-    ``UsageError`` (an unsupported scheme).
+    reports the files left out, except the markers of known writers. ``connection`` names the connection for a remote
+    address. Raises ``SourceNotFoundError``,
+    ``SourceUnreadableError``, ``SourceUnavailableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a
+    table format) or ``UsageError`` (an unsupported scheme, an address that may not be loaded).
     """
     if not uri or "\0" in uri:
         raise UsageError(f"{uri!r} is not a path")
     address = address_of(uri)
-    shape, entries = _entries(uri, address, keep_all)
+    shape, entries = _entries(uri, address, keep_all, connection)
     files: list[SourceFile] = []
     hidden, folders = _Names(), _Names()
     for entry in entries:
@@ -123,9 +124,12 @@ def _no_files_error(uri: str, shape: Shape, hidden: _Names, folders: _Names) -> 
     return SourceEmptyError(f"there is no data in {uri}")
 
 
-def _entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries]:
-    if address.scheme != "file":
-        return _remote_entries(uri, address, keep_all)
+def _entries(uri: str, address: Address, keep_all: bool, connection: str) -> tuple[Shape, Entries]:
+    if address.is_remote:
+        if file := remote_object(address, connection):
+            return "file", [file]
+        shape: Shape = "glob" if address.parts else "directory"
+        return shape, remote_folder(address, connection, keep_all=keep_all)
     if address.parts:
         if not os.path.lexists(address.base) or not is_folder(Path(address.base)):
             raise SourceNotFoundError(f"no file matches {uri}", hint=f"there is no folder {address.base}")
@@ -133,35 +137,21 @@ def _entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries
     path = Path(address.path)
     if is_folder(path):
         return "directory", walk(address.path, EVERYTHING, keep_all=keep_all)
-    file = SourceFile(address.path, path.name, *file_facts(path))
+    local = SourceFile(address.path, path.name, *file_facts(path))
     if uri.endswith("/"):
         raise SourceNotFoundError(f"{uri} is not a directory")
-    return "file", [file]
-
-
-def stat_file(uri: str) -> FileFacts:
-    """Return the facts of a regular file.
-
-    ``uri`` is that of a ``SourceFile``.
-    """
-    if "://" not in uri:
-        return file_facts(Path(uri))
-    address = address_of(uri)
-    return _remote_facts(uri, _remote_info(fsspec.filesystem(address.scheme), uri, address.path))
+    return "file", [local]
 
 
 def open_raw(file: SourceFile) -> IO[bytes]:
     """Open the file's bytes as a seekable stream, unbuffered for a local file.
 
-    Raises ``SourceChangedError`` if the file's facts are not the planned ones.
+    Raises ``SourceChangedError`` if the file's facts are not the planned ones. For a remote file the reads do, because
+    each request is conditional.
     """
-    opened: IO[bytes]
-    if "://" not in file.uri:
-        opened, facts = open_file(Path(file.uri))
-    else:
-        facts = stat_file(file.uri)
-        address = address_of(file.uri)
-        opened = fsspec.filesystem(address.scheme).open(address.path, "rb")
+    if is_remote(file.uri):
+        return cast("IO[bytes]", open_remote(file))
+    opened, facts = open_file(Path(file.uri))
     if facts != file.facts:
         opened.close()
         raise changed(file, facts)
@@ -170,9 +160,14 @@ def open_raw(file: SourceFile) -> IO[bytes]:
 
 def check_unchanged(file: SourceFile) -> None:
     """Raise ``SourceChangedError`` if the file's facts are no longer the planned ones."""
-    facts = stat_file(file.uri)
+    facts = present_facts(file)
     if facts != file.facts:
         raise changed(file, facts)
+
+
+def present_facts(file: SourceFile) -> FileFacts:
+    """Return the present facts of a regular file."""
+    return remote_facts(file) if is_remote(file.uri) else file_facts(Path(file.uri))
 
 
 def changed(file: SourceFile, facts: FileFacts) -> SourceChangedError:
@@ -183,43 +178,4 @@ def changed(file: SourceFile, facts: FileFacts) -> SourceChangedError:
         f"{file.name} changed after the load was planned{size}",
         hint="load it again when nothing writes to it",
         file=file.uri,
-    )
-
-
-def _remote_info(filesystem: Any, uri: str, path: str) -> dict[str, Any]:
-    try:
-        return dict(filesystem.info(path))
-    except FileNotFoundError as error:
-        raise SourceNotFoundError(f"{uri} does not exist") from error
-    except OSError as error:
-        raise SourceUnreadableError(f"{uri} cannot be read: {error}") from error
-
-
-def _remote_facts(uri: str, info: dict[str, Any]) -> FileFacts:
-    if info["type"] != "file":
-        raise SourceUnreadableError(f"{uri} is not a file")
-    modified = info.get("mtime") or info.get("LastModified") or info.get("created") or 0
-    seconds = modified.timestamp() if hasattr(modified, "timestamp") else float(modified)
-    return FileFacts(int(info["size"]), int(seconds * 1_000_000) * 1000)
-
-
-def _remote_entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries]:
-    filesystem, path = fsspec.filesystem(address.scheme), address.path
-    shape: Shape = "directory"
-    if WILDCARDS & set(path) and not filesystem.exists(path):
-        first = min(path.index(sign) for sign in WILDCARDS & set(path))
-        base = filesystem.get_mapper(path[:first].rpartition("/")[0]).root
-        infos, shape = filesystem.glob(path, detail=True), "glob"
-    else:
-        info = _remote_info(filesystem, uri, path)
-        if info["type"] == "file":
-            return "file", [SourceFile(uri, path.rpartition("/")[2], *_remote_facts(uri, info))]
-        base, infos = filesystem.get_mapper(path).root, filesystem.find(path, detail=True)
-    files = ((full, full.removeprefix(base).lstrip("/"), info) for full, info in infos.items())
-    return shape, (
-        SourceFile(f"{address.scheme}://{full.lstrip('/')}", name, *_remote_facts(full, info))
-        if keep_all or not is_hidden(name)
-        else LeftOut(name)
-        for full, name, info in files
-        if info["type"] == "file"
     )

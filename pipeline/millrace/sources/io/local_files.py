@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
 from pathlib import Path
 from typing import IO, cast
 
 from millrace.errors import SourceNotFoundError, SourceUnreadableError
 from millrace.sources.io.hidden import is_hidden
+from millrace.sources.io.patterns import Pattern
 from millrace.sources.model import FileFacts, SourceFile
 
 EVERYTHING = ("**",)
@@ -75,48 +74,18 @@ class _Folder:
     linked: bool = False
 
 
-class Walk:
-    """Matcher of a pattern against folder entries; every folder is listed once for all ways to match it."""
-
-    def __init__(self, parts: Sequence[str]) -> None:
-        self._parts = parts
-        self._last = len(parts) - 1
-        self._matches = [re.compile(translate(part)).match for part in parts]
+class _Walk(Pattern):
+    """A pattern in local folders; every folder is listed once for all ways to match it."""
 
     def positions(self, folder: _Folder) -> list[tuple[int, str]]:
         """Return each pattern position that the folder's entries may match, with the exact name for it.
 
         The name is "" where the pattern component is matched as a pattern.
         """
-        reached = set(folder.states)
-        for start in folder.states:
-            position = start
-            while self._parts[position] == "**" and position < self._last:
-                position += 1
-                reached.add(position)
-        return [(position, self._exact(folder, self._parts[position])) for position in sorted(reached)]
+        return [(position, self._exact(folder, self._parts[position])) for position in self.reached(folder.states)]
 
     def _exact(self, folder: _Folder, part: str) -> str:
         return part if "[" in part and os.path.lexists(f"{folder.path}/{part}") else ""
-
-    def step(self, positions: Sequence[tuple[int, str]], name: str) -> tuple[bool, frozenset[int], bool]:
-        """Match a name; return whether a file of it is taken, the positions below it, and whether it is spelled out.
-
-        A folder of that name continues at these positions. A name is spelled out when a component other than ``**``
-        matches it and begins with the same character, so that a hidden name is meant.
-        """
-        taken, below, is_explicit = False, set(), False
-        for position, exact in positions:
-            part = self._parts[position]
-            if part == "**":
-                below.add(position)
-                taken = taken or position == self._last
-            elif name == exact if exact else self._matches[position](name):
-                is_explicit = is_explicit or part[0] == name[0]
-                taken = taken or position == self._last
-                if position < self._last:
-                    below.add(position + 1)
-        return taken, frozenset(below), is_explicit
 
 
 def walk(
@@ -131,8 +100,8 @@ def walk(
     The same error is raised for a folder without read permission and for a path that is not a regular file.
     """
     root, real_root = base.rstrip("/"), Path(base).resolve()
-    pattern, linked = Walk(parts), 0
-    waiting = [_Folder(base, frozenset([0]), frozenset())]
+    pattern, linked = _Walk(parts), 0
+    waiting = [_Folder(base, Pattern.START, frozenset())]
     while waiting:
         folder = waiting.pop()
         linked += folder.linked

@@ -9,6 +9,7 @@ from dataclasses import replace
 from millrace.errors import UsageError
 from millrace.names import first_duplicate
 from millrace.sources.io.files import ListedFiles, list_files
+from millrace.sources.io.inputs import begin_plan
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
@@ -23,19 +24,20 @@ def short_list(uri: str | Sequence[str]) -> str:
     return ", ".join(uri[:_SHOWN_PATHS]) + more
 
 
-def list_each(uri: str | Sequence[str], *, keep_all: bool) -> ListedFiles:
+def list_each(uri: str | Sequence[str], *, keep_all: bool, connection: str | None = None) -> ListedFiles:
     """List the files of one path, or of several; then their names are relative to the folder that all have in common.
 
     Each path may be a file, a folder or a pattern. Raises ``UsageError`` for an empty list, for standard input among
     others, and for a file that is named twice, and the errors of ``list_files``.
     """
+    begin_plan()
     if isinstance(uri, str):
-        return list_files(uri, keep_all=keep_all)
+        return list_files(uri, keep_all=keep_all, connection=connection or "")
     if not uri:
         raise UsageError("the list of paths is empty", hint="name at least one file, folder or pattern")
     if STANDARD_INPUT in uri:
         raise UsageError("standard input cannot be one source of several", hint="load it alone, as '-'")
-    listings = [list_files(path, keep_all=keep_all) for path in uri]
+    listings = [list_files(path, keep_all=keep_all, connection=connection or "") for path in uri]
     files = _named([file for listing in listings for file in listing.files])
     warnings = tuple(warning for listing in listings for warning in listing.warnings)
     return ListedFiles("directory", tuple(files), warnings)

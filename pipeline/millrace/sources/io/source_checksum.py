@@ -13,7 +13,6 @@ from typing import Final, NamedTuple, Self
 
 from isal import isal_zlib
 
-from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.io.streams import ByteStream, StreamWrapper, open_bytes, open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 
@@ -71,7 +70,7 @@ class ReadContent:
 
     def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes as they are."""
-        return _Summed(open_bytes(file, start, stop), self._read, ByteRange(file.uri, start, stop))
+        return _Summed(open_bytes(file, start, stop, is_load=True), self._read, ByteRange(file.uri, start, stop))
 
     def open_decompressed(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes, decompressed if the file is compressed."""
@@ -81,15 +80,15 @@ class ReadContent:
         """Return the content of the bytes of each of these parts (file, start, stop).
 
         A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
-        by the reader of the file's first part. None if standard input was not read front to back.
+        by the reader of the file's first part. None if a file without ranges was not read front to back.
         """
         contents = []
         for number, start, stop in parts:
             file = self._files[number]
             checksum = self._read.get(ByteRange(file.uri, start, None if stop < 0 else stop))
-            if checksum is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
+            if checksum is None and start == 0 and file.has_ranges and not file.name.endswith("/"):
                 checksum = self._read_again(file)
-            if checksum is None and file.uri == STANDARD_INPUT:
+            if checksum is None and not file.has_ranges:
                 return None
             contents.append(checksum or SourceChecksum())
         return tuple(contents)
@@ -102,7 +101,7 @@ class ReadContent:
 
 
 def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
-    """Read all files once, one after another, and return their content; None for standard input."""
+    """Read all files once, one after another, and return their content; None if one has no ranges."""
     contents = ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
     return None if contents is None else SourceChecksum.of(contents)
 

@@ -20,13 +20,16 @@ from millrace.errors import SourceUnreadableError
 from millrace.sources.io.compression import (
     Bz2Reader,
     ReadableFile,
+    check_ratio,
     compression_kind,
     corruption_reported,
     single_member,
 )
-from millrace.sources.io.files import changed, check_unchanged, open_raw, stat_file
+from millrace.sources.io.files import changed, check_unchanged, open_raw, present_facts
 from millrace.sources.io.foreign_kinds import zip_refusal
-from millrace.sources.io.stdin import STANDARD_INPUT, InputStream, standard_input
+from millrace.sources.io.inputs import input_of
+from millrace.sources.io.kept_input import InputStream
+from millrace.sources.io.remote.access import is_remote
 from millrace.sources.model import SourceFile
 
 _COPY_BYTES = 1 << 20
@@ -58,11 +61,14 @@ class RawStream:
     """A stream of the bytes ``start`` to ``stop`` of a file, exactly as planned.
 
     ``position`` is the offset in the file of the next byte to be read. Raises ``SourceChangedError`` when the file
-    grew, shrank or was modified since the plan, also during the read.
+    grew, shrank or was modified since the plan, also during the read. At the end of a remote file this is checked with
+    ``is_load`` only.
     """
 
-    def __init__(self, file: SourceFile, start: int = 0, stop: int | None = None) -> None:
+    def __init__(self, file: SourceFile, start: int = 0, stop: int | None = None, *, is_load: bool = False) -> None:
         self._file = file
+        # Each request of a remote file is conditional, so that planning needs no other check.
+        self._is_checked = is_load or not is_remote(file.uri)
         self._raw = open_raw(file)
         self._stop = file.size_bytes if stop is None else stop
         self.position = start
@@ -73,14 +79,15 @@ class RawStream:
         """Read at most ``size`` bytes; return ``b""`` at the end."""
         count = min(size, self._stop - self.position)
         if count <= 0:
-            check_unchanged(self._file)
+            if self._is_checked:
+                check_unchanged(self._file)
             return b""
         try:
             data = self._raw.read(count)
         except OSError as error:
             raise SourceUnreadableError(f"{self._file.name} cannot be read: {error.strerror or error}") from error
         if not data:
-            raise changed(self._file, stat_file(self._file.uri))
+            raise changed(self._file, present_facts(self._file))
         self.position += len(data)
         return data
 
@@ -130,7 +137,7 @@ class _ZipMember:
 
     def __init__(self, file: SourceFile) -> None:
         self._reported = partial(corruption_reported, file.name, "zip")
-        self._archive = _spooled(open_bytes(file)) if file.uri == STANDARD_INPUT else open_raw(file)
+        self._archive = open_raw(file) if file.has_ranges else _spooled(open_bytes(file))
         try:
             with self._reported():
                 archive = zipfile.ZipFile(self._archive)
@@ -156,6 +163,21 @@ class _ZipMember:
         self._archive.close()
 
 
+class _RatioChecked(StreamWrapper):
+    """A stream of decompressed bytes that ends with an error where a small remote file becomes a huge one."""
+
+    def __init__(self, file: SourceFile, decompressed: ByteStream) -> None:
+        super().__init__(decompressed)
+        self._name, self._read_bytes = file.name, 0
+
+    def read(self, size: int) -> bytes:
+        """Read at most ``size`` decompressed bytes; return ``b""`` at the end."""
+        data = self._from.read(size)
+        self._read_bytes += len(data)
+        check_ratio(self._name, self.position, self._read_bytes)
+        return data
+
+
 def compression_of(file: SourceFile) -> str | None:
     """Return ``gzip``, ``zstd``, ``bz2``, ``zip`` or None by the file's first bytes, as ``compression_kind`` does."""
     with closing(_Beginning(file)) as beginning:
@@ -163,14 +185,14 @@ def compression_of(file: SourceFile) -> str | None:
 
 
 class _Beginning:
-    """A reader of a few bytes at growing offsets: standard input is read up to an offset, a file is opened at it."""
+    """A reader of a few bytes at growing offsets: an input is read up to an offset, a file is opened at it."""
 
     def __init__(self, file: SourceFile) -> None:
         self._file = file
         self._stream = open_bytes(file)
 
     def bytes_at(self, offset: int, size: int) -> bytes:
-        if self._file.uri == STANDARD_INPUT:
+        if not self._file.has_ranges:
             while (left := offset - self._stream.position) > 0 and self._stream.read(min(left, _COPY_BYTES)):
                 pass
         elif offset > self._stream.position:
@@ -186,9 +208,9 @@ Opener = Callable[[SourceFile, int, int | None], ByteStream]
 """A function that opens a whole file, or a byte range (start, stop) of a file that is not compressed."""
 
 
-def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-    """Open the file's bytes without decompression."""
-    return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
+def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None, *, is_load: bool = False) -> ByteStream:
+    """Open the file's bytes without decompression; ``is_load`` as in ``RawStream``."""
+    return RawStream(file, start, stop, is_load=is_load) if file.has_ranges else InputStream(input_of(file))
 
 
 def open_decompressed(
@@ -201,15 +223,16 @@ def open_decompressed(
     compression = compression_of(file) if start == 0 and stop is None else None
     if compression is None:
         return opener(file, start, stop)
-    return _ZipMember(file) if compression == "zip" else _Decompressed(file, compression, opener)
+    stream = _ZipMember(file) if compression == "zip" else _Decompressed(file, compression, opener)
+    return _RatioChecked(file, stream) if "://" in file.uri else stream
 
 
 def open_seekable(file: SourceFile) -> IO[bytes]:
     """Open the file's decompressed bytes for random access.
 
-    A compressed file and standard input are copied to a temporary file on disk first.
+    A compressed file and a file without ranges (standard input) are copied to a temporary file on disk first.
     """
-    if file.uri != STANDARD_INPUT and compression_of(file) is None:
+    if file.has_ranges and compression_of(file) is None:
         return open_raw(file)
     return _spooled(open_decompressed(file))
 
@@ -232,5 +255,5 @@ def _spooled(stream: ByteStream) -> IO[bytes]:
 
 
 def can_be_split(file: SourceFile) -> bool:
-    """Return whether parts of the file can be read alone: it is not standard input and not compressed."""
-    return file.uri != STANDARD_INPUT and compression_of(file) is None
+    """Return whether parts of the file can be read alone: it has ranges and is not compressed."""
+    return file.has_ranges and compression_of(file) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from millrace.errors import SourceFormatError
 
@@ -41,6 +41,31 @@ def refuse_table_formats(base: str, paths: Iterable[str]) -> None:
         if table and child != table[1] and (table[1] in _ANY_FORMAT or any(map(_is_of_tables, paths))):
             raise _refused(folder, *table)
         folder, child = os.path.split(folder)
+
+
+def refuse_remote_tables(base: str, names: Iterable[str], taken: Iterable[str]) -> None:
+    """Raise ``SourceFormatError`` when one of the objects ``taken`` is within a table of such a format.
+
+    ``names`` are those of all objects below the address ``base``, also of hidden ones, relative to it. Folders above
+    ``base`` are not checked.
+    """
+    tables = dict(table for name in names for table in _tables_of(name))
+    for name in taken if tables else ():
+        parts = name.split("/")
+        for depth, child in enumerate(parts):
+            table = tables.get("/".join(parts[:depth]))
+            if table is not None and child != table[1]:
+                raise _refused("/".join((base, *parts[:depth])), *table)
+
+
+def _tables_of(name: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield each folder that the path of an object shows to be a table, with the table's kind and log."""
+    parts = name.split("/")
+    for depth, part in enumerate(parts):
+        if part in _LOGS:
+            yield "/".join(parts[:depth]), (_LOGS[part], part)
+    if len(parts) > 1 and parts[-2] == _ICEBERG_FOLDER and _ICEBERG_LOG.fullmatch(parts[-1]):
+        yield "/".join(parts[:-2]), ("an Iceberg table", _ICEBERG_FOLDER)
 
 
 def _check_upwards(folder: str, child: str, seen: dict[str, tuple[str, str] | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -43,6 +44,10 @@ class DocumentFiles(TextFiles):
         """Return the line of the file, from 1, in which the element at ``offset`` of a block begins."""
         opened = self._document(block.file)
         return opened.document.line_at(opened.start + block.offset + offset)
+
+    def lines_of(self, block: Block, offsets: Iterable[int]) -> Iterator[int]:
+        """Yield the lines of the file in which the elements at these ascending offsets of a block begin."""
+        return (self.line_of(block, offset) for offset in offsets)
 
     def _document(self, number: int) -> _OpenDocument:
         if self._latest is None or self._latest.number != number:

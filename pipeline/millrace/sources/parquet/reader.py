@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from millrace.compat.pyarrow.parquet import begin_read, row_group_batches
 from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from millrace.sources.io.files import check_unchanged
-from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.io.streams import open_seekable
 from millrace.sources.model import SourceFile
 from millrace.sources.parquet.int96 import exact_units, int96_columns, planned_unit
@@ -121,7 +120,7 @@ def read_parquet(
                     yield piece, done_bytes + stored * group_rows // group.num_rows
                 done_bytes += stored
                 rows += group.num_rows
-    if file.uri != STANDARD_INPUT:
+    if file.has_ranges:
         check_unchanged(file)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from millrace.errors import UsageError
+from millrace.errors import SourceFormatError, UsageError
 from millrace.sources.agreement import Agreement
 from millrace.sources.detection.detect import detect_format
 from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.path_lists import short_list
-from millrace.sources.model import SourcePlan
+from millrace.sources.io.stdin import STANDARD_INPUT
+from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.planning.option_checks import refuse_options, unused_option_warnings
 from millrace.sources.planning.partitions import partition_warnings
 from millrace.sources.planning.python_data import ArrowCopy
 from millrace.sources.row_rules import NO_RULES, RowRules
+from millrace.sources.source_format import Format
 from millrace.sources.table_columns import renamed
 
 Source = str | Sequence[str] | ArrowCopy
@@ -34,11 +36,12 @@ def plan_source(
 ) -> SourcePlan:
     """Plan a source: find its files, format and schema, and the parts in which it can be read.
 
-    ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
-    standard input. It may be a list of these, without ``-``. A copy of Arrow data is also a source, with its name as
-    the address. ``max_splits`` overrides the option. With 1 the source is one split, and no boundaries are searched.
-    ``listing`` has the files if they are listed already. ``rules`` are the reactions to rows that do not fit. With
-    ``agreement`` the source must fit the schema of the latest version, and the plan has its columns first.
+    ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), an ``s3://``,
+    ``gs://`` or ``https://`` address, or ``-`` for standard input. It may be a list of these, without ``-``. A copy of
+    Arrow data is also a source, with its name as the address. ``max_splits`` overrides the option. With 1 the source is
+    one split, and no boundaries are searched. ``listing`` has the files if they are listed already. ``rules`` are the
+    reactions to rows that do not fit. With ``agreement`` the source must fit the schema of the latest version, and the
+    plan has its columns first.
 
     Reads at most ``infer_bytes`` to infer types, and an uncompressed CSV or JSON lines file once to find where its
     splits begin. Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not
@@ -57,6 +60,7 @@ def plan_source(
     if agreement is not None:
         agreement = agreement.before_rename(options)
         agreement.check_selection(options)
+    in_force = _for_inputs(in_force, listing.files, format_)
     plan = format_.plan(short_list(uri), listing.files, in_force, rules, agreement)
     partitions = partition_warnings(listing.files, plan.schema.names) if plan.kind == "table" else []
     warnings = (*unused, *listing.warnings, *partitions, *plan.warnings)
@@ -68,6 +72,23 @@ def plan_source(
         rules=rules,
         agreed=0 if agreement is None else len(agreement.schema),
     )
+
+
+def _for_inputs(options: SourceOptions, files: Sequence[SourceFile], format_: Format) -> SourceOptions:
+    """Return the options for files of which some may be bodies that are read front to back: then there is one split.
+
+    Raises ``SourceFormatError`` for a format whose files are not read front to back.
+    """
+    body = next((file for file in files if not file.has_ranges and file.uri != STANDARD_INPUT), None)
+    if body is None:
+        return options
+    if format_.magic:
+        raise SourceFormatError(
+            f"{body.uri} cannot be read as {format_.label}: its server does not answer requests for ranges of bytes",
+            hint="download it, and load the copy",
+            file=body.uri,
+        )
+    return replace(options, max_splits=1)
 
 
 def _plan_copy(copy: ArrowCopy, options: SourceOptions, rules: RowRules, agreement: Agreement | None) -> SourcePlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from millrace.errors import SourceFormatError, UsageError
@@ -170,6 +170,13 @@ class TextFiles:
         """Return the line number, from 1, of the byte ``offset`` of a block; reads the file before the block."""
         lines_before = block.lines_before + count_lines(block.data[:offset])
         return self.first_line(block.file, block.stream_start) + lines_before
+
+    def lines_of(self, block: Block, offsets: Iterable[int]) -> Iterator[int]:
+        """Yield the line number of each of these ascending offsets of a block; each byte is counted once."""
+        line, counted = self.line_of(block), 0
+        for offset in offsets:
+            line, counted = line + count_lines(block.data[counted:offset]), offset
+            yield line
 
     def first_line(self, number: int, start: int) -> int:
         """Return the line number, from 1, of byte ``start`` of a file.

@@ -15,7 +15,6 @@ from millrace.sources.row_rules import Reaction, Reject, RejectKind
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.misfits import Failure, Misfit, Records
-from millrace.sources.text.records import count_lines
 from millrace.sources.text.whole_numbers import doubtful_leaves
 
 Types = dict[str, pa.DataType]
@@ -122,7 +121,7 @@ class RowSeparator:
             return
         block = records.block
         name = self._text.files[block.file].name
-        line = self._text.line_of(block) + count_lines(block.data[: records.start_of(new[0].row)])
+        line = self._text.line_of(block, records.start_of(new[0].row))
         raise SourceTypeError(
             f"{name}, line {line}: the dataset does not have the column {new[0].column!r}, "
             "and the contract freezes its columns",
@@ -176,11 +175,10 @@ class RowSeparator:
         name = self._text.files[block.file].name
         if block.columns:
             self._log.headers.setdefault(name, block.columns)
-        line, counted = self._text.line_of(block), 0
         at = np.searchsorted(records.numbers, [misfit.row for misfit in fitting.misfits])
-        ranges = zip(records.starts[at].tolist(), records.stops[at].tolist(), strict=True)
-        for misfit, (start, stop) in zip(fitting.misfits, ranges, strict=True):
-            line, counted = line + count_lines(block.data[counted:start]), start
+        starts, stops = records.starts[at].tolist(), records.stops[at].tolist()
+        lines = self._text.lines_of(block, starts)
+        for misfit, line, start, stop in zip(fitting.misfits, lines, starts, stops, strict=True):
             raw, is_complete = raw_text(block.data[start:stop])
             kind = self._kind(misfit, fitting.types)
             self._log.add(Reject(name, line, misfit.column, misfit.reason, raw, kind, is_complete))

@@ -20,6 +20,7 @@ from millrace.sources.json.brackets import Brackets, bracket_end
 from millrace.sources.json.document import Document
 from millrace.sources.model import SourceFile
 from millrace.sources.options import record_keys
+from millrace.sources.row_rules import BadRowBudget, RowRules
 from millrace.sources.text import blocks
 
 Read = Callable[..., pa.Table]
@@ -196,6 +197,18 @@ def test_a_later_value_of_another_type_is_refused_with_the_line_of_its_element(w
         list(reader)
     assert "x.json, line 2002: column 'a' was int64 and is 'x' (string) here" in str(refused.value)
     assert refused.value.context["line"] == 2002
+
+
+def test_a_bad_element_is_set_aside_with_its_line_in_the_document(write: Write) -> None:
+    values = ['"x"' if number % 100 == 7 else str(number) for number in range(1000)]
+    rows = ",\n\n".join(f'{{\n"a": {value}}}' for value in values)
+    path = write("x.json", f'{{"rows": [{rows}]}}'.encode())
+    options = SourceOptions(format="json", records="rows", column_types=(("a", "int64"),))
+    with open_source(plan_source(str(path), options, rules=RowRules(BadRowBudget.of("5%")))) as reader:
+        assert sum(batch.num_rows for batch in reader) == 990
+        rejects = [reject for batch in reader.rejects.take() for reject in batch.to_pylist()]
+    assert [reject["line"] for reject in rejects] == [1 + 3 * number for number in range(7, 1000, 100)]
+    assert [json.loads(reject["raw"]) for reject in rejects] == [{"a": "x"}] * 10
 
 
 @given(st.lists(st.sampled_from(["\n", "\r\n", "\r", " ", "x"]), min_size=1), st.data())

@@ -1,0 +1,216 @@
+"""Declared sources in a real standalone Airflow: a DAG for each entry, by its own schedule, whatever else is broken."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from local_stack.airflow_client import AirflowClient
+from local_stack.stack import Stack
+from millrace.api import Store
+
+MENDED_S = 60
+ALL_S = 240
+RUN_S = 120
+ROWS = "a\n1\n2\n"
+
+
+def until(condition: Callable[[], Any], timeout_s: float, problem: Callable[[], object]) -> Any:
+    """Return the first true value of the condition."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, problem()
+        time.sleep(1)
+    return value
+
+
+class Sources:
+    """The file of declared sources of this run, and the DAGs and errors that Airflow has of it."""
+
+    def __init__(self, path: Path, airflow: AirflowClient, prefix: str) -> None:
+        self.path = path
+        self.airflow = airflow
+        self.prefix = prefix
+
+    def write(self, **entries: dict[str, Any]) -> None:
+        """Declare these entries, one on each line from the second."""
+        lines = [f"  {self.prefix}{name}: {json.dumps(entry)}\n" for name, entry in entries.items()]
+        self.path.write_text("sources:\n" + "".join(lines))
+
+    def dags(self) -> set[str]:
+        """Return the entries whose DAGs can run."""
+        dags = self.airflow.get("/api/v2/dags", dag_id_pattern=f"ingest_{self.prefix}", limit=300)["dags"]
+        return {
+            dag["dag_id"].removeprefix(f"ingest_{self.prefix}")
+            for dag in dags
+            if not (dag["is_stale"] or dag["has_import_errors"] or dag["is_paused"])
+        }
+
+    def errors(self) -> dict[str, str]:
+        """Return the last line of each import error of this bundle by its file."""
+        errors = self.airflow.get("/api/v2/importErrors", limit=300)["import_errors"]
+        return {
+            Path(error["filename"]).name: error["stack_trace"].strip().splitlines()[-1]
+            for error in errors
+            if error["bundle_name"] == "declared-sources"
+        }
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        return list(self.airflow.get(f"/api/v2/dags/ingest_{self.prefix}{name}/dagRuns")["dag_runs"])
+
+    def run_of(self, name: str, run_type: str) -> dict[str, Any]:
+        """Return the first run of a type once it has ended."""
+
+        def ended() -> Any:
+            runs = [run for run in self.runs(name) if run["run_type"] == run_type]
+            return next((run for run in runs if run["state"] in ("success", "failed")), None)
+
+        return dict(until(ended, RUN_S, lambda: self.runs(name)))
+
+
+@pytest.fixture
+def sources(full_stack: Stack, airflow: AirflowClient, sources_file: Path) -> Iterator[Sources]:
+    made = Sources(sources_file, airflow, f"t{uuid4().hex[:6]}_")
+    yield made
+    # No DAG of this test may run during the next one.
+    sources_file.write_text("sources: {}")
+    until(lambda: not made.dags(), MENDED_S, made.dags)
+
+
+@dataclass
+class Posts:
+    """The documents that were posted to a connection of Airflow."""
+
+    connection: str
+    documents: list[Any]
+
+
+@pytest.fixture
+def posts(airflow: AirflowClient) -> Iterator[Posts]:
+    """Serve a new connection of Airflow."""
+    received = Posts(f"hook_{uuid4().hex[:8]}", [])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.documents.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        fields = {"connection_id": received.connection, "conn_type": "http", "host": "127.0.0.1"}
+        airflow.post("/api/v2/connections", {**fields, "port": server.server_port})
+        yield received
+        server.shutdown()
+
+
+def test_broken_entries_harm_no_other_and_are_mended_within_a_minute(
+    sources: Sources, inbox: Path, airflow: AirflowClient
+) -> None:
+    (inbox / "good.csv").write_text(ROWS)
+    good: dict[str, Any] = {name: {"uri": "good.csv"} for name in "abcde"}
+    broken = {
+        "x": {"uri": "good.csv", "schedule": "5 * *"},
+        "y": {"uri": "good.csv", "kepe": 3},
+        "z": {"uri": "https://key:geheim@example.org/z.csv"},
+    }
+    sources.write(**good, **broken)
+    until(lambda: len(sources.dags()) == 5 and len(sources.errors()) == 3, MENDED_S, lambda: sources.errors())
+    assert sources.dags() == set("abcde")
+    errors = sources.errors()
+    for name, line, field in (("x", 7, "schedule"), ("y", 8, "kepe"), ("z", 9, "uri")):
+        error = errors[f"ingest_{sources.prefix}{name}.py"]
+        assert f"{sources.path}:{line}: sources.{sources.prefix}{name}.{field} " in error
+    assert "geheim" not in str(errors)
+
+    sources.write(**good, **{name: {"uri": "good.csv"} for name in broken})
+    until(lambda: len(sources.dags()) == 8 and not sources.errors(), MENDED_S, lambda: sources.errors())
+
+    sources.path.write_text("sources: {a: [")
+    until(sources.errors, MENDED_S, lambda: "no error")
+    # Each file is parsed again meanwhile, and a run parses its file, too.
+    run_id = airflow.trigger(f"ingest_{sources.prefix}a", {})
+    assert airflow.wait_for_run(f"ingest_{sources.prefix}a", run_id, timeout_s=RUN_S).state == "success"
+    assert list(sources.errors()) == ["sources_file_error.py"]
+    assert f"{sources.path}:1: this is not YAML" in sources.errors()["sources_file_error.py"]
+    assert sources.dags() == set("abcdexyz")
+
+    sources.write(a=good["a"])
+    until(lambda: sources.dags() == {"a"} and not sources.errors(), MENDED_S, lambda: sources.errors())
+
+
+def test_entries_run_by_their_own_schedule_and_after_other_datasets(
+    sources: Sources, inbox: Path, store: Store, airflow: AirflowClient, posts: Posts
+) -> None:
+    first, second = f"{sources.prefix}first", f"{sources.prefix}second"
+    (inbox / f"{first}.csv").write_text(ROWS)
+    sources.write(
+        first={"uri": f"{first}.csv", "every": "1h"},
+        second={"uri": f"{second}.csv", "after": first, "notify": posts.connection},
+    )
+    scheduled = sources.run_of("first", "scheduled")
+    assert scheduled["state"] == "success"
+    assert store.version(first).run == f"ingest_{first}/{scheduled['dag_run_id']}"
+    triggered = sources.run_of("second", "asset_triggered")
+    assert triggered["state"] == "failed"  # its file does not exist
+    until(lambda: posts.documents, RUN_S, lambda: "nothing was posted")
+    assert posts.documents[0]["source"] == second
+    assert posts.documents[0]["report"]["run"] == f"ingest_{second}/{triggered['dag_run_id']}"
+    tasks = airflow.task_instances(f"ingest_{second}", triggered["dag_run_id"])
+    tries = {task["task_id"]: task["try_number"] for task in tasks}
+    assert tries["plan"] == 1
+
+    (inbox / f"{second}.csv").write_text(ROWS)
+    run_id = airflow.trigger(f"ingest_{second}", {})
+    result = airflow.wait_for_run(f"ingest_{second}", run_id, timeout_s=RUN_S)
+    assert (result.state, result.results["publish"]["rows"]) == ("success", 2)
+
+
+def test_a_backfill_loads_each_day_once_and_is_refused_for_a_replace(
+    sources: Sources, inbox: Path, store: Store, airflow: AirflowClient
+) -> None:
+    daily, whole = f"{sources.prefix}daily", f"{sources.prefix}whole"
+    for day in (1, 2, 3):
+        (inbox / f"{daily}-2026-11-0{day}.csv").write_text(f"a\n{day}\n")
+    sources.write(
+        daily={"uri": f"{daily}-{{date:%Y-%m-%d}}.csv", "schedule": "0 2 * * *"},
+        whole={"uri": f"{daily}-2026-11-01.csv", "schedule": "0 2 * * *"},
+    )
+    until(lambda: len(sources.dags()) == 2, MENDED_S, sources.errors)
+    for name in (daily, whole):
+        body = {
+            "dag_id": f"ingest_{name}",
+            "from_date": "2026-11-01T00:00:00Z",
+            "to_date": "2026-11-03T23:00:00Z",
+            "max_active_runs": 1,
+        }
+        airflow.post("/api/v2/backfills", body)
+
+    def ended(name: str) -> list[str]:
+        runs = [run for run in sources.runs(name) if run["run_type"] == "backfill"]
+        return [run["state"] for run in runs if run["state"] in ("success", "failed")]
+
+    until(lambda: len(ended("daily")) == len(ended("whole")) == 3, 3 * RUN_S, lambda: sources.runs("daily"))
+    assert ended("daily") == ["success"] * 3
+    assert sorted(store.dataset(daily).to_table().column("a").to_pylist()) == [1, 2, 3]
+    assert ended("whole") == ["failed"] * 3
+    assert whole not in [info.name for info in store.datasets()]
+
+
+def test_two_hundred_entries_are_there_within_four_minutes(sources: Sources) -> None:
+    sources.write(**{f"s{number}": {"uri": "good.csv", "max_bad_rows": "1%"} for number in range(200)})
+    began = time.monotonic()
+    until(lambda: len(sources.dags()) == 200, ALL_S, lambda: len(sources.dags()))
+    print(f"200 entries after {time.monotonic() - began:.0f} s")

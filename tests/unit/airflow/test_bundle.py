@@ -1,0 +1,115 @@
+"""The bundle of declared sources renders the YAML file when it changed, also in a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from millrace.airflow import bundle as bundle_module
+from millrace.airflow.bundle import DeclaredSourcesBundle
+
+
+@pytest.fixture
+def yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "sources.yaml"
+    monkeypatch.setenv("MILLRACE_SOURCES__FILE", str(path))
+    path.write_text("sources:\n  a: {uri: a.csv}\n")
+    return path
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Record each reading of the YAML file for rendering."""
+    real, paths = bundle_module.read_sources, []
+
+    def counted(path: Path) -> Any:
+        paths.append(path)
+        return real(path)
+
+    monkeypatch.setattr(bundle_module, "read_sources", counted)
+    return paths
+
+
+def bundle() -> DeclaredSourcesBundle:
+    return DeclaredSourcesBundle(name="declared-sources")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.py"))
+
+
+def test_the_files_are_below_the_home_and_looked_at_every_ten_seconds(yaml: Path) -> None:
+    made = bundle()
+    made.initialize()
+    assert made.path == Path(os.environ["MILLRACE_HOME"]) / "dags" / "sources"
+    assert made.is_initialized
+    assert made.refresh_interval == 10
+    assert made.get_current_version() is None
+    assert names(made.path) == ["ingest_a.py"]
+    assert DeclaredSourcesBundle(name="x", refresh_interval=30).refresh_interval == 30
+
+
+def test_a_refresh_renders_a_changed_file_and_reads_an_unchanged_one_once(yaml: Path, reads: list[Path]) -> None:
+    made = bundle()
+    made.initialize()
+    made.refresh()
+    made.refresh()
+    assert len(reads) == 1
+    yaml.write_text("sources:\n  b: {uri: b.csv}\n")
+    made.refresh()
+    assert names(made.path) == ["ingest_b.py"]
+    assert len(reads) == 2
+
+
+def test_a_worker_renders_only_if_the_file_has_changed(yaml: Path, reads: list[Path]) -> None:
+    bundle().initialize()
+    bundle().initialize()
+    assert len(reads) == 1
+    yaml.write_text("sources:\n  b: {uri: b.csv}\n")
+    worker = bundle()
+    worker.initialize()
+    assert names(worker.path) == ["ingest_b.py"]
+
+
+def test_a_new_dag_processor_renders_again_because_its_code_may_be_new(yaml: Path) -> None:
+    first = bundle()
+    first.refresh()
+    (first.path / "ingest_a.py").write_text("an older form")
+    bundle().refresh()
+    assert "ingest_dag(" in (first.path / "ingest_a.py").read_text()
+
+
+def test_many_processes_may_render_at_once(yaml: Path) -> None:
+    yaml.write_text("sources:\n" + "".join(f"  s{n}: {{uri: a.csv}}\n" for n in range(20)))
+    threads = [Thread(target=bundle().initialize) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names(bundle().path) == sorted(f"ingest_s{n}.py" for n in range(20))
+    assert list(bundle().path.glob("*.partial")) == []
+
+
+def test_without_a_file_nothing_is_declared_and_nothing_is_wrong(yaml: Path) -> None:
+    yaml.unlink()
+    made = bundle()
+    made.initialize()
+    made.refresh()
+    assert names(made.path) == []
+
+
+def test_a_file_that_disappears_leaves_the_dags_and_is_one_error(yaml: Path) -> None:
+    made = bundle()
+    made.refresh()
+    content = yaml.read_text()
+    yaml.unlink()
+    made.refresh()
+    assert names(made.path) == ["ingest_a.py", "sources_file_error.py"]
+    yaml.write_text(content)
+    made.refresh()
+    assert names(made.path) == ["ingest_a.py"]

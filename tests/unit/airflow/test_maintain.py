@@ -1,0 +1,88 @@
+"""Old versions are deleted by the form, else by ``keep`` of the declared sources."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException
+
+from millrace.airflow import maintain
+from millrace.api import Store
+from millrace.progress import ProgressTask, null_task
+from tests.unit.store.in_memory import cassandra, csv, settings, store
+
+__all__ = ["cassandra", "csv", "settings", "store"]
+
+DECLARED = """
+sources:
+  a: {uri: a.csv, keep: 1}
+  more: {uri: b.csv, dataset: a, keep: 2}
+  b: {uri: b.csv}
+"""
+
+
+@pytest.fixture
+def declare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    path = tmp_path / "sources.yaml"
+    monkeypatch.setenv("MILLRACE_SOURCES__FILE", str(path))
+
+    def write(text: str) -> None:
+        path.write_text(text)
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def in_a_task(monkeypatch: pytest.MonkeyPatch, store: Store, csv: Callable[..., str]) -> None:
+    """Make tasks use the store, which has three versions of the datasets a and b."""
+
+    @contextmanager
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
+        yield store, null_task()
+
+    monkeypatch.setattr(maintain, "step", step)
+    for rows in (1, 2, 3):
+        for name in ("a", "b"):
+            store.load(name, csv(rows))
+
+
+def rows(store: Store, name: str) -> list[int]:
+    return [version.rows for version in store.versions(name)]
+
+
+def test_keep_of_the_declared_sources_counts_and_the_largest_of_one_dataset(
+    declare: Callable[[str], None], store: Store
+) -> None:
+    declare(DECLARED)
+    assert maintain.prune({})["versions"] == 1
+    assert (rows(store, "a"), rows(store, "b")) == ([3, 2], [3, 2, 1])
+
+
+def test_the_form_counts_more_than_the_declared_sources(declare: Callable[[str], None], store: Store) -> None:
+    declare(DECLARED)
+    assert maintain.prune({"prune_keep": 1, "dataset": "b"})["versions"] == 2
+    assert (rows(store, "a"), rows(store, "b")) == ([3, 2, 1], [3])
+
+
+@pytest.mark.parametrize("dataset", [None, "b"])
+def test_without_a_number_the_task_is_skipped(
+    declare: Callable[[str], None], store: Store, dataset: str | None
+) -> None:
+    declare(DECLARED if dataset else "sources: {b: {uri: b.csv}}")
+    with pytest.raises(AirflowSkipException, match="neither the form nor a declared source"):
+        maintain.prune({"dataset": dataset})
+    assert rows(store, "b") == [3, 2, 1]
+
+
+def test_a_broken_declaration_deletes_nothing(
+    declare: Callable[[str], None], store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    declare("sources: {a: {uri: a.csv, keep: 0}}")
+    with caplog.at_level(logging.WARNING), pytest.raises(AirflowSkipException):
+        maintain.prune({})
+    assert "keep of a broken declaration does not count" in caplog.text
+    assert rows(store, "a") == [3, 2, 1]
