@@ -72,7 +72,8 @@ def load_options(entry: SourceEntry, settings: Settings, *, force: bool = False)
 
     given = entry.source_options()
     sizes = {name: getattr(settings.load, name) for name in _SIZES if getattr(entry, name) is None}
-    schema_file = given.schema_file and allowed_source(given.schema_file, allowed_roots(settings))
+    roots = allowed_roots(settings)
+    schema_file = given.schema_file and allowed_source(given.schema_file, roots)
     return LoadOptions(
         mode=entry.mode,
         source=replace(given, schema_file=schema_file, **sizes),
@@ -82,6 +83,7 @@ def load_options(entry: SourceEntry, settings: Settings, *, force: bool = False)
         skip_unchanged=not force,
         max_files=entry.max_files,
         max_bytes=entry.max_bytes,
+        roots=tuple(roots),
         **{name: getattr(entry, name) for name in STORAGE_OPTIONS},
     )
 
