@@ -1,0 +1,69 @@
+"""The file of declared sources of a run of tests, and the DAGs that a real Airflow makes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from local_stack.airflow_client import AirflowClient
+
+MENDED_S = 60
+ALL_S = 240
+RUN_S = 120
+ROWS = "a\n1\n2\n"
+
+
+def until(condition: Callable[[], Any], timeout_s: float, problem: Callable[[], object]) -> Any:
+    """Return the first true value of the condition."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, problem()
+        time.sleep(1)
+    return value
+
+
+class Sources:
+    """The file of declared sources of this run, and the DAGs and errors that Airflow has of it."""
+
+    def __init__(self, path: Path, airflow: AirflowClient, prefix: str) -> None:
+        self.path = path
+        self.airflow = airflow
+        self.prefix = prefix
+
+    def write(self, **entries: dict[str, Any]) -> None:
+        """Declare these entries, one on each line from the second."""
+        lines = [f"  {self.prefix}{name}: {json.dumps(entry)}\n" for name, entry in entries.items()]
+        self.path.write_text("sources:\n" + "".join(lines))
+
+    def dags(self) -> set[str]:
+        """Return the entries whose DAGs can run."""
+        dags = self.airflow.get("/api/v2/dags", dag_id_pattern=f"ingest_{self.prefix}", limit=300)["dags"]
+        return {
+            dag["dag_id"].removeprefix(f"ingest_{self.prefix}")
+            for dag in dags
+            if not (dag["is_stale"] or dag["has_import_errors"] or dag["is_paused"])
+        }
+
+    def errors(self) -> dict[str, str]:
+        """Return the last line of each import error of this bundle by its file."""
+        errors = self.airflow.get("/api/v2/importErrors", limit=300)["import_errors"]
+        return {
+            Path(error["filename"]).name: error["stack_trace"].strip().splitlines()[-1]
+            for error in errors
+            if error["bundle_name"] == "declared-sources"
+        }
+
+    def runs(self, name: str) -> list[dict[str, Any]]:
+        return list(self.airflow.get(f"/api/v2/dags/ingest_{self.prefix}{name}/dagRuns")["dag_runs"])
+
+    def run_of(self, name: str, run_type: str) -> dict[str, Any]:
+        """Return the first run of a type once it has ended."""
+
+        def ended() -> Any:
+            runs = [run for run in self.runs(name) if run["run_type"] == run_type]
+            return next((run for run in runs if run["state"] in ("success", "failed")), None)
+
+        return dict(until(ended, RUN_S, lambda: self.runs(name)))
