@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 
 from millrace import connect, progress
 from millrace.api import Store
+from millrace.errors import BadRowsError
 from millrace.load import LoadOptions, RunRecord
 from millrace.settings import load_settings
+from millrace.sources import BadRowBudget, SourceOptions
 
 Path("flights.csv").write_text("carrier,month,delay\nUA,1,3.5\nB6,1,\nUA,7,12.0\n")
 Path("more.csv").write_text("carrier,month,delay\nAA,8,1.5\n")
@@ -42,6 +44,19 @@ Path("sources.yaml").write_text("sources:\n  daily: {uri: flights.csv, columns: 
 with Store.connect(load_settings(sources={"file": "sources.yaml", "roots": ["."]})) as declared:
     assert declared.ingest("daily").rows == 3  # the same as: millrace ingest daily
     assert declared.ingest("daily").skipped == "unchanged"
+
+# == Store.replay
+Path("delays.csv").write_text("carrier,delay\nUA,3\nB6,late\nAA,4\n")
+types = SourceOptions(column_types=(("delay", "int64"),))
+report = store.load("delays", "delays.csv", LoadOptions(source=types, bad_rows=BadRowBudget(rows=1)))
+assert (report.rows, report.rejected) == (2, 1)
+try:
+    store.replay(f"delays@{report.version}")
+except BadRowsError as error:
+    print(error)  # "late" is no number yet: mend the file, or replay with another type where the column allows it
+
+# == Store.prune_rejects
+store.prune_rejects(dry_run=True)  # rejects of failed loads that are older than 90 days
 
 # == Store.datasets
 names = [info.name for info in store.datasets("fl*")]

@@ -26,6 +26,7 @@ from millrace.errors import (
     VersionNotFoundError,
 )
 from millrace.load import LoadOptions
+from millrace.settings import Settings
 from millrace.store.catalogue.row_reader import RowReader, Rows
 from millrace.store.catalogue.version import Version, bounded_facts, layout_setting
 from millrace.store.cluster.driver import LOCAL_ONE, TWO
@@ -35,9 +36,13 @@ Csv = Callable[..., str]
 
 
 @pytest.fixture
-def three(store: Store, csv: Csv) -> list[str]:
-    """Return the labels of three versions of 1, 2 and 3 rows, oldest first."""
-    return [store.load("flights", csv(rows)).version for rows in (1, 2, 3)]
+def three(cassandra: FakeCassandra, settings: Settings, csv: Csv) -> list[str]:
+    """Return the labels of three versions of 1, 2 and 3 rows, oldest first.
+
+    A store of their own loads them, because it keeps what it has read of them.
+    """
+    with Store(cassandra, settings) as loading:
+        return [loading.load("flights", csv(rows)).version for rows in (1, 2, 3)]
 
 
 def test_a_reference_without_a_version_names_the_latest(store: Store, three: list[str]) -> None:
