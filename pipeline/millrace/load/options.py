@@ -20,6 +20,7 @@ class LoadOptions:
       or ``ignore``.
     * ``skip_unchanged``: whether a source that is unchanged since the latest version makes no version.
     * ``max_files``, ``max_bytes``: the largest number and total size of the source's files; None is no limit.
+    * ``roots``: the folders below which each local file of the source must be; empty allows any.
     """
 
     mode: str = "replace"
@@ -33,3 +34,4 @@ class LoadOptions:
     skip_unchanged: bool = False
     max_files: int | None = None
     max_bytes: int | None = None
+    roots: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ from millrace.sources import (
     RowRules,
     Source,
     SourcePlan,
+    check_below_roots,
     open_split,
     plan_source,
     short_list,
@@ -166,6 +167,8 @@ def make_plan(
         agreement=agreement,
     )
     check_limits(source.uri, source.files, options)
+    if options.roots:
+        check_below_roots(source.files, options.roots)
     if contract is not None:
         check_kind(latest, source)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
