@@ -47,7 +47,7 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
         codec_level=params["codec_level"],
         chunk_bytes=params["chunk_bytes"],
         bad_rows=_budget(params["max_bad_rows"]),
-        roots=roots,
+        roots=tuple(roots),
     )
     return allowed_source(params["source"], roots), options
 

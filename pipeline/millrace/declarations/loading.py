@@ -71,8 +71,9 @@ def load_options(entry: SourceEntry, settings: Settings, *, force: bool = False)
     from millrace.load import LoadOptions
     from millrace.sources import allowed_source, local_path
 
-    given, roots = entry.source_options(), allowed_roots(settings)
+    given = entry.source_options()
     sizes = {name: getattr(settings.load, name) for name in _SIZES if getattr(entry, name) is None}
+    roots = allowed_roots(settings)
     schema_file = given.schema_file and local_path(allowed_source(given.schema_file, roots, settings.sources))
     return LoadOptions(
         mode=entry.mode,
@@ -83,7 +84,7 @@ def load_options(entry: SourceEntry, settings: Settings, *, force: bool = False)
         skip_unchanged=not force,
         max_files=entry.max_files,
         max_bytes=entry.max_bytes,
-        roots=roots,
+        roots=tuple(roots),
         **{name: getattr(entry, name) for name in STORAGE_OPTIONS},
     )
 

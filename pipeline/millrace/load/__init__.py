@@ -10,7 +10,8 @@ from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
 from millrace.load.options import LoadOptions
-from millrace.load.plan import LoadPlan, make_plan
+from millrace.load.plan import LoadPlan
+from millrace.load.planning import make_plan
 from millrace.load.publishing import publish
 from millrace.load.reject_version import publish_rejects_of_split, report_fields
 from millrace.load.rejects import SplitOverBudgetError

@@ -20,7 +20,7 @@ class LoadOptions:
       or ``ignore``.
     * ``skip_unchanged``: whether a source that is unchanged since the latest version makes no version.
     * ``max_files``, ``max_bytes``: the largest number and total size of the source's files; None is no limit.
-    * ``roots``: the folders below which each local file of the source must be; empty allows any.
+    * ``roots``: the folders below which each local file must be when it is opened; None is no restriction.
     """
 
     mode: str = "replace"
@@ -34,4 +34,4 @@ class LoadOptions:
     skip_unchanged: bool = False
     max_files: int | None = None
     max_bytes: int | None = None
-    roots: tuple[str, ...] = ()
+    roots: tuple[str, ...] | None = None

@@ -18,7 +18,8 @@ import pyarrow as pa
 from millrace.arrow import decoded_type
 from millrace.errors import BadRowsError, UsageError
 from millrace.load.options import LoadOptions
-from millrace.load.plan import LoadPlan, make_plan
+from millrace.load.plan import LoadPlan
+from millrace.load.planning import make_plan
 from millrace.load.reject_version import READING_KEY, schema_of_hex
 from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport

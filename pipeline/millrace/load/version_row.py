@@ -150,7 +150,7 @@ class VersionRowWriter(CatalogueSteps):
         )
         files_blob, file_replicas = (
             FileListing.of(self.catalogue, base)
-            .followed_by(file._replace(added_by=plan.label) for file in self.files)
+            .followed_by(LoadedFile(*file[:-1], added_by=plan.label) for file in self.files)
             .write(self.catalogue_writer, plan.dataset, plan.label)
         )
         if min(replicas, file_replicas) < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from millrace.api import Store
 from millrace.errors import SourceTypeError, StoreError, UsageError
 from millrace.load import LoadOptions, LoadPlan, SplitResult, measure, report_facts
+from millrace.load.evolution import format_setting
 from millrace.progress import null_task
 from millrace.sources import BadRowBudget, Contract, Reaction, SourceOptions
 from tests.unit.load import contract_cases
@@ -81,15 +83,26 @@ def test_a_new_column_has_a_tile_of_its_own_and_is_null_in_older_rows(store: Sto
     version = store.version("d")
     assert version.layout.columns == (*before.layout.columns, (2,))
     assert [len(ref.tiles) for ref in store.dataset("d").refs()] == [2, 3]
-    assert (before.format_number, version.format_number) == (1, 2)
+    assert version.format_number == 2
     assert report.schema_changes == ("column 'u' is new, with the type double",)
     assert ("schema", "column 'u' is new, with the type double") in report_facts(report)
 
 
-def test_a_version_without_new_columns_keeps_format_1(store: Store, text: Text, old: str) -> None:
+def test_a_version_without_new_columns_keeps_the_layout(store: Store, text: Text, old: str) -> None:
+    before = store.version("d")
     store.load("d", text("new.csv", "t,n", "z,3"), by())
-    assert store.version("d").format_number == 1
+    assert store.version("d").layout == before.layout
+    assert [len(ref.tiles) for ref in store.dataset("d").refs()] == [2, 2]
     assert rows(store)[-1] == {"n": 3, "t": "z"}
+
+
+def test_only_versions_whose_chunks_may_lack_tiles_need_the_format_for_it(store: Store, old: str) -> None:
+    settings = {name: value for name, value in store.version("d").settings.items() if name != "format"}
+    base = replace(store.version("d"), settings=settings)
+    assert format_setting(base.layout, None) == {}
+    assert format_setting(base.layout, base) == {}
+    assert format_setting(base.layout.extended(3), base) == {"format": 2}
+    assert format_setting(base.layout, replace(base, settings={**settings, "format": 2})) == {"format": 2}
 
 
 def test_a_missing_column_is_null_and_reported(store: Store, text: Text, old: str) -> None:
@@ -257,7 +270,7 @@ def test_columns_are_agreed_by_their_new_names(store: Store, text: Text, old: st
 def test_a_replace_keeps_the_agreed_columns_and_types(store: Store, text: Text, old: str) -> None:
     report = store.load("d", text("new.csv", "u,n", "1,3"), by(mode="replace"))
     assert rows(store) == [{"n": 3, "t": None, "u": 1}]
-    assert store.version("d").format_number == 1
+    assert [len(ref.tiles) for ref in store.dataset("d").refs()] == [len(store.version("d").layout.columns)] == [3]
     assert report.schema_changes == ("column 'u' is new, with the type int64",)
 
 

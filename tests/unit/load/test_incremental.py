@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from millrace.errors import (
 from millrace.load import LoadOptions, LoadPlan, LoadReport, incremental_steps, publishing
 from millrace.load.incremental_protocol import Stage
 from millrace.load.incremental_steps import IncrementalSteps
+from millrace.settings import Settings
 from millrace.sources import BadRowBudget, Contract, SourceOptions
 from millrace.sources.io import files, streams
 from tests.unit.store.fakes import FakeCassandra
@@ -576,6 +579,33 @@ def _alive_run(run: str, stage: Callable[..., Any]) -> Callable[..., Any]:
         return Stage.WRITTEN if version.run == run and result is Stage.ABANDONED else result
 
     return of
+
+
+def test_pairs_of_incremental_loads_in_two_threads_load_each_file_once(
+    cassandra: FakeCassandra, settings: Settings, folder: Path
+) -> None:
+    expected: list[int] = []
+    with Store(cassandra, settings) as left, Store(cassandra, settings) as right, ThreadPoolExecutor(2) as pool:
+        for pair in range(10):
+            new = [2 * pair, 2 * pair + 1]
+            for number in new:
+                write(folder, f"{number}.csv", number)
+            expected += new
+            barrier = threading.Barrier(2, timeout=60)
+            loads = [pool.submit(at_once, one, folder, barrier) for one in (left, right)]
+            outcomes = [load.result(120) for load in loads]
+            assert "loaded" in outcomes
+            assert rows(left) == expected
+
+
+def at_once(store: Store, folder: Path, barrier: threading.Barrier) -> str:
+    """Load the folder at the same moment as another thread; return what became of it."""
+    barrier.wait()
+    try:
+        report = store.load("d", str(folder), INCREMENTAL)
+    except LoadSupersededError:
+        return "superseded"
+    return report.skipped or "loaded"
 
 
 # --- any order of files and loads

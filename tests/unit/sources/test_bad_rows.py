@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_types_that_are_frozen_do_not_widen(tmp_path: Path) -> None:
     content = b"a,b\n" + b"1,\n" * 20 + b"2.5,\n3,7\n"
     for types, expected in ((Reaction.EVOLVE, []), (Reaction.FREEZE, ["2.5,", "3,7"])):
         rules = RowRules(BadRowBudget(rows=9), types=types)
-        plan = source(tmp_path, "a.csv", content, rules, infer_bytes=20)
+        plan = replace(source(tmp_path, "a.csv", content, rules, infer_bytes=20), agreed=2)
         _, rejects = outcome(plan)
         assert [reject["raw"] for reject in rejects] == expected
 

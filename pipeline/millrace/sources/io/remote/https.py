@@ -85,9 +85,11 @@ class HttpsFiles:
         decoded.
         """
         metadata = self._head(path)
-        if metadata is None or metadata.facts.size_bytes == UNKNOWN_SIZE or not metadata.names_ranges:
+        has_ranges = metadata is not None and metadata.names_ranges
+        if metadata is None or metadata.facts.size_bytes == UNKNOWN_SIZE or not has_ranges:
             metadata = self._first_byte(path)
-        has_ranges = metadata.status == HTTPStatus.PARTIAL_CONTENT or metadata.names_ranges
+            # A response with the whole file shows that there are no ranges, even if it names them.
+            has_ranges = metadata.status == HTTPStatus.PARTIAL_CONTENT
         return RemoteFile(path, metadata.facts, has_ranges, metadata.encoding)
 
     def _head(self, path: str) -> ResponseMetadata | None:
@@ -101,8 +103,7 @@ class HttpsFiles:
                 metadata = read_metadata(response.status_code, response.headers)
                 if metadata.facts.size_bytes == 0:
                     return metadata
-            # A response with the whole file shows that there are no ranges, even if it names them.
-            return _metadata(response, address)._replace(names_ranges=False)
+            return _metadata(response, address)
 
     def read(self, file: RemoteFile, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes ``start`` to ``stop`` of a file, as ``RemoteFiles.read`` does."""
@@ -227,9 +228,10 @@ def _metadata(response: httpx.Response, address: WebAddress) -> ResponseMetadata
 
 def _check_same(file: RemoteFile, metadata: ResponseMetadata, address: WebAddress) -> None:
     """Raise ``SourceChangedError`` unless a response names the planned facts; an unknown size equals any other."""
-    size_bytes = file.facts.size_bytes if metadata.facts.size_bytes == UNKNOWN_SIZE else metadata.facts.size_bytes
-    facts = metadata.facts._replace(size_bytes=UNKNOWN_SIZE if file.facts.size_bytes == UNKNOWN_SIZE else size_bytes)
-    if (facts, metadata.encoding) != (file.facts, file.encoding):
+    sizes = {file.facts.size_bytes, metadata.facts.size_bytes} - {UNKNOWN_SIZE}
+    planned = (file.facts.modified_ns, file.facts.change_id, file.encoding)
+    present = (metadata.facts.modified_ns, metadata.facts.change_id, metadata.encoding)
+    if len(sizes) > 1 or present != planned:
         raise changed_error(address)
 
 
