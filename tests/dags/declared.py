@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,27 @@ class Sources:
         lines = [f"  {self.prefix}{name}: {json.dumps(entry)}\n" for name, entry in entries.items()]
         self.path.write_text("sources:\n" + "".join(lines))
 
+    def _pages(self, path: str, key: str, **query: Any) -> Iterator[dict[str, Any]]:
+        """Yield the items of all pages; the API gives at most 100 of them at once."""
+        for offset in range(0, 1000, 100):
+            items = self.airflow.get(f"/api/v2/{path}", limit=100, offset=offset, **query)[key]
+            yield from items
+            if len(items) < 100:
+                return
+
     def dags(self) -> set[str]:
         """Return the entries whose DAGs can run."""
-        dags = self.airflow.get("/api/v2/dags", dag_id_pattern=f"ingest_{self.prefix}", limit=300)["dags"]
         return {
             dag["dag_id"].removeprefix(f"ingest_{self.prefix}")
-            for dag in dags
+            for dag in self._pages("dags", "dags", dag_id_pattern=f"ingest_{self.prefix}")
             if not (dag["is_stale"] or dag["has_import_errors"] or dag["is_paused"])
         }
 
     def errors(self) -> dict[str, str]:
         """Return the last line of each import error of this bundle by its file."""
-        errors = self.airflow.get("/api/v2/importErrors", limit=300)["import_errors"]
         return {
             Path(error["filename"]).name: error["stack_trace"].strip().splitlines()[-1]
-            for error in errors
+            for error in self._pages("importErrors", "import_errors")
             if error["bundle_name"] == "declared-sources"
         }
 
@@ -61,6 +67,7 @@ class Sources:
 
     def run_of(self, name: str, run_type: str) -> dict[str, Any]:
         """Return the first run of a type once it has ended."""
+        self.airflow.wait_for_dag(f"ingest_{self.prefix}{name}", timeout_s=MENDED_S)
 
         def ended() -> Any:
             runs = [run for run in self.runs(name) if run["run_type"] == run_type]

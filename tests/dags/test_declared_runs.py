@@ -126,6 +126,9 @@ def run_steps(story: Story, store: Store) -> None:
         some={**OFTEN, "uri": uri["some"]},
         then={"uri": f"{story.name('fresh')}/a.csv", "after": story.name("fresh"), "warm": False},
     )
+    for entry in ("fresh", "wrong", "some", "then"):
+        sources = story.sources
+        sources.airflow.wait_for_dag(f"ingest_{sources.prefix}{entry}", timeout_s=MENDED_S)
     story.step("first", "fresh", of_version(1))
     put(story.file("fresh", "b"), 1000)
     story.step("within", "some", of_version(3))

@@ -87,7 +87,7 @@ def test_broken_entries_harm_no_other_and_are_mended_within_a_minute(
     run_id = airflow.trigger(f"ingest_{sources.prefix}a", {})
     assert airflow.wait_for_run(f"ingest_{sources.prefix}a", run_id, timeout_s=RUN_S).state == "success"
     assert list(sources.errors()) == ["sources_file_error.py"]
-    assert f"{sources.path}:1: this is not YAML" in sources.errors()["sources_file_error.py"]
+    assert f"{sources.path}:2: this is not YAML" in sources.errors()["sources_file_error.py"]
     assert sources.dags() == set("abcdexyz")
 
     sources.write(a=good["a"])

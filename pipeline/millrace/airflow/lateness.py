@@ -87,6 +87,7 @@ def check_version(name: str, entry: SourceEntry) -> dict[str, Any]:
         report = {"late": late, "dataset": entry.dataset, "version": version, "since": since.isoformat()}
         in_time = f"{entry.dataset}@{version} was made in time" if is_due else "no load was due"
         progress.message(reason if late else in_time)
+        progress.result(late=late)
         if late:
             logger.warning("%s", reason)
             posted = {"state": "late", "run": f"{run.dag_id}/{run.run_id}", "reason": reason, **report}

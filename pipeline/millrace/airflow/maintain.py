@@ -57,20 +57,22 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prune(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Mark all but the newest versions as deleted.
+    """Mark all but the newest versions as deleted, and the rejects of failed loads that are older than 90 days.
 
     The form gives the number of versions to keep for every dataset, else ``keep`` of the declared sources for theirs.
-    Skip the task if neither does.
+    Skip the task if the form names a dataset and neither gives a number for it.
     """
     dataset, keep = params.get("dataset"), params.get("prune_keep")
     declared = {} if keep else declared_keeps()
-    if not keep and not (declared.keys() & {dataset} if dataset else declared):
+    if dataset and not keep and dataset not in declared:
         raise AirflowSkipException("neither the form nor a declared source gives a number of versions to keep")
     marked: list[str] = []
     with step("maintain", dataset=dataset or "") as (store, task):
         for name in (reference.partition("@")[0] for reference in _latest(store, params)):
             if versions := keep or declared.get(name):
                 marked += store.prune(name, int(versions)).marked
+        if not dataset:
+            marked += store.prune_rejects().marked
         task.message(f"{len(marked):,} versions deleted" if marked else "no version to delete")
     return {"marked": marked[:_LISTED], "versions": len(marked)}
 

@@ -60,7 +60,8 @@ def declared_load(
     from millrace.sources import allowed_source
 
     when, roots = logical_date or datetime.now(UTC), allowed_roots(settings)
-    source = tuple(allowed_source(render_dates(uri, when, entry.timezone), roots) for uri in entry.uri)
+    uris = [render_dates(uri, when, entry.timezone) for uri in entry.uri]
+    source = tuple(allowed_source(uri, roots, settings.sources) for uri in uris)
     options = load_options(entry, settings, force=force)
     return DeclaredLoad(entry.dataset, source[0] if len(source) == 1 else source, options, entry.warm)
 
@@ -68,12 +69,12 @@ def declared_load(
 def load_options(entry: SourceEntry, settings: Settings, *, force: bool = False) -> LoadOptions:
     """Return the options of an entry; the settings give those that it does not have."""
     from millrace.load import LoadOptions
-    from millrace.sources import allowed_source
+    from millrace.sources import allowed_source, local_path
 
     given = entry.source_options()
     sizes = {name: getattr(settings.load, name) for name in _SIZES if getattr(entry, name) is None}
     roots = allowed_roots(settings)
-    schema_file = given.schema_file and allowed_source(given.schema_file, roots)
+    schema_file = given.schema_file and local_path(allowed_source(given.schema_file, roots, settings.sources))
     return LoadOptions(
         mode=entry.mode,
         source=replace(given, schema_file=schema_file, **sizes),

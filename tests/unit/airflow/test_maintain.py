@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
@@ -68,21 +69,29 @@ def test_the_form_counts_more_than_the_declared_sources(declare: Callable[[str],
     assert (rows(store, "a"), rows(store, "b")) == ([3, 2, 1], [3])
 
 
-@pytest.mark.parametrize("dataset", [None, "b"])
-def test_without_a_number_the_task_is_skipped(
-    declare: Callable[[str], None], store: Store, dataset: str | None
+def test_without_a_number_for_the_dataset_of_the_form_the_task_is_skipped(
+    declare: Callable[[str], None], store: Store
 ) -> None:
-    declare(DECLARED if dataset else "sources: {b: {uri: b.csv}}")
+    declare(DECLARED)
     with pytest.raises(AirflowSkipException, match="neither the form nor a declared source"):
-        maintain.prune({"dataset": dataset})
+        maintain.prune({"dataset": "b"})
     assert rows(store, "b") == [3, 2, 1]
+
+
+def test_rejects_of_failed_loads_are_removed_also_without_a_number(
+    declare: Callable[[str], None], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare("sources: {b: {uri: b.csv}}")
+    monkeypatch.setattr(store, "prune_rejects", lambda: SimpleNamespace(marked=["a__rejects@1-aaaaaa"]))
+    assert maintain.prune({}) == {"marked": ["a__rejects@1-aaaaaa"], "versions": 1}
+    assert (rows(store, "a"), rows(store, "b")) == ([3, 2, 1], [3, 2, 1])
 
 
 def test_a_broken_declaration_deletes_nothing(
     declare: Callable[[str], None], store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     declare("sources: {a: {uri: a.csv, keep: 0}}")
-    with caplog.at_level(logging.WARNING), pytest.raises(AirflowSkipException):
-        maintain.prune({})
+    with caplog.at_level(logging.WARNING):
+        assert maintain.prune({})["versions"] == 0
     assert "keep of a broken declaration does not count" in caplog.text
     assert rows(store, "a") == [3, 2, 1]

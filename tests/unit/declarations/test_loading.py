@@ -51,7 +51,7 @@ def test_every_option_of_an_entry_reaches_the_load(settings: Settings, tmp_path:
         BadRowBudget.of("1%"),
         Contract(columns=Reaction.FREEZE, types=Reaction.FREEZE),
     )
-    assert (options.max_files, options.max_bytes) == (9, 99)
+    assert (options.max_files, options.max_bytes, options.roots) == (9, 99, (str(tmp_path),))
     source = options.source
     assert (source.delimiter, source.column_types) == (";", (("a", "int16"),))
     assert source.schema_file == str(tmp_path / "types.json")
