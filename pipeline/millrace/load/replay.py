@@ -25,10 +25,11 @@ from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport
 from millrace.load.split import SplitResult
 from millrace.settings import Settings
-from millrace.sources import REJECTS_ENDING, BadRowBudget, SourceOptions, parse_type
+from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions, parse_type
 from millrace.store import Catalogue, Version, VersionGraph
 
 _ALL: Final = BadRowBudget(percent=100)
+_LATEST: Final = Contract(columns=Reaction.DISCARD_ROW, types=Reaction.EVOLVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,11 @@ def replay_plan(
 ) -> LoadPlan:
     """Return the plan of the append that loads the rows of ``files`` that fit.
 
-    A column has the type that is given, else its type in the latest version.
+    A column has the type that is given, else its type in the latest version. That version may have more columns than
+    the rows, and rows with a value in another column do not fit.
     """
     options = _options(catalogue, version, reading, column_types, folder)
-    load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL)
+    load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL, contract=_LATEST)
     run = replay_run(version)
     plan = make_plan(catalogue, settings, version.dataset, files.paths, load_options, run=run, one_stream=True)
     fingerprint = hashlib.sha256(run.encode()).hexdigest()
@@ -154,8 +156,9 @@ def _options(
     options = SourceOptions.from_json(reading["options"])
     latest = VersionGraph(catalogue.all_versions(version.dataset)).latest or version
     stored = catalogue.pages.schema(catalogue.with_content(latest))
-    new_names = dict(options.rename)
-    types = {name: str(decoded_type(stored.field(new_names.get(name, name)).type)) for name in reading["columns"]}
+    old_names = {new: name for name, new in options.rename}
+    types = {old_names.get(field.name, field.name): str(decoded_type(field.type)) for field in stored}
+    columns = None if options.columns is None else tuple(dict.fromkeys((*options.columns, *types)))
     types = {name: spelling for name, spelling in types.items() if _is_given(spelling)} | dict(column_types)
     is_csv = reading["format"] == "csv"
     schema_file = _schema_file(folder, reading["schema_file"]) if is_csv and reading["schema_file"] else None
@@ -163,6 +166,7 @@ def _options(
         options,
         format="csv" if is_csv else "jsonl",
         column_types=tuple(types.items()),
+        columns=columns,
         schema_file=schema_file,
         records=None,
         encoding="utf-8",

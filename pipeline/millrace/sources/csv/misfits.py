@@ -81,6 +81,13 @@ class CsvRecordParser:
         unfit, types, batch = self._separated(records, types, exact, final=self._final, unfit=unfit)
         return Separated(records, sorted(unfit.values()), types, batch)
 
+    def divisible(self, block: Block) -> Block:
+        """Return the block without the records that are not UTF-8 or cannot be divided into the columns."""
+        records = self._records(block)
+        records = records.without(records.not_utf8())
+        whole = records.without(misfit.row for misfit in self._ragged(records)) if len(records) else records
+        return whole.part(0, len(whole))
+
     def _records(self, block: Block) -> Records:
         return Records.of(block, record_starts(block.data, scan_quotes(block.data, self._delimiter)))
 
