@@ -178,6 +178,8 @@ def test_values_that_are_left_out_are_counted_beside_a_broken_record(store: Stor
     options = replace(by(Contract(columns=Reaction.DISCARD_VALUE)), bad_rows=BadRowBudget(rows=1))
     report = store.load("d", text("new.csv", "n,t,u", "3,z,", "4,w,7", "5", "6,v,8"), options)
     assert (report.rows, report.rejected, report.discarded_values) == (3, 1, 2)
+    report = store.load("d", text("broken.csv", "n,t,u", "5"), options)
+    assert (report.rows, report.rejected, report.discarded_values) == (0, 1, 0)
 
 
 def test_rows_with_views_of_text_are_set_aside(store: Store, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute as compute
 import pyarrow.csv as pc
 
 from millrace.arrow import Path
-from millrace.compat.pyarrow.csv import keep_mark
+from millrace.compat.pyarrow.csv import as_ascii
 from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
@@ -138,7 +138,7 @@ class CsvRecordParser:
             return "skip"
 
         block = records.part(0, len(records))
-        data = keep_mark(block.data)
+        data = as_ascii(block.data)
         pc.read_csv(
             pa.BufferReader(data),
             read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=block.columns),

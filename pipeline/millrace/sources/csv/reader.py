@@ -64,7 +64,8 @@ def _count(left_out: NewColumns, block: Block, records: CsvRecordParser) -> int:
     try:
         return left_out.count(block)
     except pa.ArrowInvalid:
-        return left_out.count(records.divisible(block))
+        rest = records.divisible(block)
+        return left_out.count(rest) if rest.data else 0
 
 
 class CsvBlocks:
