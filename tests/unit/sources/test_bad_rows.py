@@ -211,7 +211,7 @@ def test_a_decimal_with_more_digits_than_its_type_is_set_aside(tmp_path: Path, k
         rows, rejects = outcome(source(tmp_path, name, content, column_types=(("a", kind),)))
         assert [str(row["a"]) for row in rows] == ["999.99", "-999.99", "1.00"]
         assert [reject["column"] for reject in rejects] == ["a"] * 3
-    with pytest.raises(SourceTypeError, match="line 3: column 'a' was .* and is '1000'"):
+    with pytest.raises(SourceTypeError, match=r"line 3: column 'a' was .* and is '1000'"):
         outcome(source(tmp_path, "a.csv", csv, RowRules(), column_types=(("a", kind),)))
 
 
