@@ -81,7 +81,8 @@ class HttpsFiles:
     def facts(self, path: str) -> RemoteFile:
         """Return the present facts of one file, by a request without its body or for its first byte.
 
-        Raises the errors of ``RemoteFiles.facts``, and ``SourceFormatError`` for a ``Content-Encoding`` that is not
+        Several responses without an ``ETag`` and a ``Last-Modified`` may be of different contents. Such a file counts
+        as one without ranges, which is read by one response. Raises the errors of ``RemoteFiles.facts``, and ``SourceFormatError`` for a ``Content-Encoding`` that is not
         decoded.
         """
         metadata = self._head(path)
@@ -90,7 +91,7 @@ class HttpsFiles:
             metadata = self._first_byte(path)
             # A response with the whole file shows that there are no ranges, even if it names them.
             has_ranges = metadata.status == HTTPStatus.PARTIAL_CONTENT
-        return RemoteFile(path, metadata.facts, has_ranges, metadata.encoding)
+        return RemoteFile(path, metadata.facts, has_ranges and metadata.facts.show_changes, metadata.encoding)
 
     def _head(self, path: str) -> ResponseMetadata | None:
         with self._request("HEAD", path) as (response, address), interruptions_reported(address):

@@ -405,3 +405,11 @@ def test_a_header_that_is_not_ascii_or_has_a_line_end_is_refused(server: HttpsSe
         files.facts(PATH)
     assert "canary" not in str(refused.value)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"v1"'])
+def test_a_file_that_names_no_change_is_never_joined_from_two_responses(
+    server: HttpsServer, files: HttpsFiles, etag: str | None
+) -> None:
+    put(server, etag=etag, modified=None)
+    assert not files.facts(PATH).has_ranges
