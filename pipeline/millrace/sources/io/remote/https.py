@@ -82,8 +82,8 @@ class HttpsFiles:
         """Return the present facts of one file, by a request without its body or for its first byte.
 
         Several responses without an ``ETag`` and a ``Last-Modified`` may be of different contents. Such a file counts
-        as one without ranges, which is read by one response. Raises the errors of ``RemoteFiles.facts``, and ``SourceFormatError`` for a ``Content-Encoding`` that is not
-        decoded.
+        as one without ranges, which is read by one response. Raises the errors of ``RemoteFiles.facts``, and
+        ``SourceFormatError`` for a ``Content-Encoding`` that is not decoded.
         """
         metadata = self._head(path)
         has_ranges = metadata is not None and metadata.names_ranges

@@ -37,6 +37,10 @@ class Heads:
         """Return the beginning of the file with these facts, or None."""
         return self._heads.get(key)
 
+    def clear(self) -> None:
+        """Drop all of them."""
+        self._heads.clear()
+
     def put(self, key: Any, head: bytes) -> None:
         """Keep the beginning of a file, and drop that of the file opened first."""
         self._heads[key] = head
