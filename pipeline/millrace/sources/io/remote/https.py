@@ -87,7 +87,8 @@ class HttpsFiles:
         """
         metadata = self._head(path)
         has_ranges = metadata is not None and metadata.names_ranges
-        if metadata is None or metadata.facts.size_bytes == UNKNOWN_SIZE or not has_ranges:
+        # Some servers respond to HEAD with the length 0, which is then not that of the file.
+        if metadata is None or metadata.facts.size_bytes in (UNKNOWN_SIZE, 0) or not has_ranges:
             metadata = self._first_byte(path)
             # A response with the whole file shows that there are no ranges, even if it names them.
             has_ranges = metadata.status == HTTPStatus.PARTIAL_CONTENT

@@ -69,6 +69,7 @@ def test_the_facts_of_a_file_are_size_time_and_strong_etag(server: HttpsServer, 
         ({"modified": "yesterday"}, FileFacts(300_000, 0, '"v1"')),
         ({"allows_head": False}, FileFacts(300_000, MODIFIED_NS, '"v1"')),
         ({"has_length": False}, FileFacts(300_000, MODIFIED_NS, '"v1"')),
+        ({"names_length_0_in_head": True}, FileFacts(300_000, MODIFIED_NS, '"v1"')),
     ],
 )
 def test_facts_that_the_server_does_not_name_are_empty(
