@@ -32,6 +32,8 @@ class WebFile:
     modified: str | None = "Sat, 28 Nov 2026 10:00:00 GMT"
     has_ranges: bool = True
     allows_head: bool = True
+    names_length_0_in_head: bool = False
+    """Whether responses to HEAD have the length 0, as those of some servers do."""
     has_length: bool = True
     """Whether responses name their length; without it they are sent in chunks."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -193,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers |= {"Content-Length": str(stop - start)} if file.has_length else {"Transfer-Encoding": "chunked"}
         if file.has_ranges:
             headers |= {"Accept-Ranges": "bytes"}
+        if self.command == "HEAD" and file.names_length_0_in_head:
+            headers |= {"Content-Length": "0"}
         if status == 206:
             headers |= {"Content-Range": f"bytes {start}-{stop - 1}/{len(file.content)}"}
         if status == 416:

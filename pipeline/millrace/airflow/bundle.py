@@ -15,6 +15,7 @@ from airflow.dag_processing.bundles.local import LocalDagBundle
 
 from millrace.airflow.entry_files import EntryFiles
 from millrace.declarations import Declarations, SourceEntry, read_sources, sources_path
+from millrace.errors import DeclarationError
 from millrace.settings import checkout, load_settings, millrace_home
 
 REFRESH_S: Final = 10
@@ -70,11 +71,14 @@ class DeclaredSourcesBundle(BaseDagBundle):
     def _render(self, *, again: bool) -> None:
         path = sources_path(load_settings())
         with self._stamp() as stamp:
-            # Read first: a change after it gives another digest at the next refresh.
             digest = _digest(path)
-            if digest == (self._rendered if again else stamp.read_text()):
+            # Another process may have rendered another state of the YAML file since.
+            if digest == stamp.read_text() and (not again or digest == self._rendered):
                 return
-            self._files.render(self._declared(path))
+            declared = self._declared(path)
+            if _digest(path) != digest:
+                return  # it was written meanwhile, and may have been read in part: the next refresh renders it
+            self._files.render(declared)
             stamp.write_text(digest)
             self._rendered = digest
 
@@ -88,15 +92,26 @@ class DeclaredSourcesBundle(BaseDagBundle):
             yield path
 
     def _declared(self, path: Path) -> Declarations[SourceEntry]:
-        if not path.exists() and not any(self.path.glob("*.py")):
+        has_dags = any(self.path.glob("*.py"))
+        if not path.exists() and not has_dags:
             return Declarations(str(path))  # nothing is declared; a file that disappears leaves the DAGs as they are
-        return read_sources(path)
+        declared = read_sources(path)
+        if has_dags and not (declared.names or declared.file_errors) and not _content(path).strip():
+            # Many programs empty a file before they write it, and a worker may look at it just then.
+            hint = "write sources: {} to remove all DAGs"
+            error = DeclarationError(f"{declared.file}:1: the file is empty", hint=hint, file=declared.file, line=1)
+            return Declarations(declared.file, file_errors=[error])
+        return declared
 
 
 def _digest(path: Path) -> str:
     """Return a digest of the path and its content."""
+    return hashlib.sha256(b"%s\0%s" % (str(path).encode(), _content(path))).hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of the file, or the error with which it cannot be read."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
-        content = repr(error).encode()
-    return hashlib.sha256(b"%s\0%s" % (str(path).encode(), content)).hexdigest()
+        return repr(error).encode()

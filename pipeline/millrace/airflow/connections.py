@@ -29,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 def source_connection(name: str) -> SourceConnection | None:
-    """Return the connection of Airflow with this name for a remote source, or None."""
+    """Return the connection of Airflow with this name for a remote source, or None.
+
+    Raises ``InvalidSettingError`` for a connection without a type.
+    """
     from millrace.sources import connection_of
 
     connection = _connection(name)
@@ -44,7 +47,12 @@ def source_connection(name: str) -> SourceConnection | None:
         "port": connection.port,
         "extra": connection.extra_dejson,
     }
-    return connection_of(name, values)
+    try:
+        return connection_of(name, values)
+    except ValueError:
+        raise InvalidSettingError(
+            f"connection {name} has no type", hint="give it one in Airflow, such as aws"
+        ) from None
 
 
 def airflow_settings() -> Settings:

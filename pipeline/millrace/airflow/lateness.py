@@ -96,11 +96,12 @@ def check_version(name: str, entry: SourceEntry) -> dict[str, Any]:
 
 
 def expected_since(entry: SourceEntry, now: datetime) -> datetime:
-    """Return the ``expected_by`` of the day before the one that has last passed."""
+    """Return the ``expected_by`` that has last passed, less a day, or ``every`` if that is longer."""
     zone = ZoneInfo(entry.timezone)
     local = now.astimezone(zone)
     expected = datetime.combine(local.date(), parse_time(entry.expected_by or ""), zone)
-    return expected - timedelta(days=1 if local >= expected else 2)
+    last = expected if local >= expected else expected - timedelta(days=1)
+    return last - max(entry.interval or timedelta(0), timedelta(days=1))
 
 
 def _is_due(entry: SourceEntry, since: datetime) -> bool:

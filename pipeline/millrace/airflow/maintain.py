@@ -78,13 +78,17 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def declared_keeps() -> dict[str, int]:
-    """Return the number of versions to keep of each dataset whose declared sources give one; the largest counts."""
+    """Return the number of versions to keep of each dataset whose declared sources give one; the largest counts.
+
+    It is empty while a declaration is broken, because that one may keep more versions of one of these datasets.
+    """
     path = sources_path(load_settings())
     if not path.exists():
         return {}
     declared = read_sources(path)
-    for error in declared.errors:
-        logger.warning("keep of a broken declaration does not count: %s", error)
+    if errors := declared.errors:
+        logger.warning("keep does not count until the declared sources are correct: %s", "; ".join(map(str, errors)))
+        return {}
     keeps: dict[str, int] = {}
     for entry in declared.entries.values():
         if entry.keep:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections.abc import Mapping
@@ -88,19 +89,17 @@ def post(connection_id: str, event: Mapping[str, Any]) -> None:
     connection = Connection.get(connection_id)
     body: Mapping[str, Any] = event
     if connection.conn_type in ("http", "https"):
-        url, options = _http(connection)
+        url, headers = _http(connection)
     elif connection.conn_type == "slackwebhook":
-        url, options, body = _slack_url(connection), {}, {"text": slack_text(event)}
+        url, headers, body = _slack_url(connection), {}, {"text": slack_text(event)}
     else:
         raise InvalidSettingError(
             f"connection {connection_id} has the type {connection.conn_type}",
             hint="reports are posted to connections of the types http and slackwebhook",
         )
-    transport = httpx.HTTPTransport(retries=CONNECT_ATTEMPTS - 1)
     try:
-        with httpx.Client(timeout=TIMEOUT_S, transport=transport) as client:
-            status = client.post(url, json=body, **options).status_code
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        status = _posted(url, body, headers)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise ProgressError(
             f"the report was not posted to connection {connection_id}: {type(error).__name__}",
             hint="check the connection",
@@ -111,8 +110,22 @@ def post(connection_id: str, event: Mapping[str, Any]) -> None:
         )
 
 
-def _http(connection: Any) -> tuple[str, dict[str, Any]]:
-    """Return the URL of an HTTP connection, and its credentials and headers, by the rules of Airflow's HTTP hook."""
+def _posted(url: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> int:
+    """Post a JSON document, and return the status of the response, whose body is not read: it may never end.
+
+    The client of httpx is not used, because it logs the whole URL.
+    """
+    import httpx
+
+    timeouts = {"timeout": httpx.Timeout(TIMEOUT_S).as_dict()}
+    with httpx.HTTPTransport(retries=CONNECT_ATTEMPTS - 1) as transport:
+        response = transport.handle_request(httpx.Request("POST", url, json=body, headers=headers, extensions=timeouts))
+        response.close()
+    return response.status_code
+
+
+def _http(connection: Any) -> tuple[str, dict[str, str]]:
+    """Return the URL of an HTTP connection, and its headers with credentials, by the rules of Airflow's HTTP hook."""
     from httpx import URL
 
     host = connection.host or ""
@@ -122,10 +135,11 @@ def _http(connection: Any) -> tuple[str, dict[str, Any]]:
         url = str(URL(url).copy_with(port=connection.port))
     headers = {name: str(value) for name, value in connection.extra_dejson.items() if name not in _OPTIONS}
     if connection.login:
-        return url, {"headers": headers, "auth": (connection.login, connection.password or "")}
-    if connection.password:
+        pair = f"{connection.login}:{connection.password or ''}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    elif connection.password:
         headers.setdefault("Authorization", f"Bearer {connection.password}")
-    return url, {"headers": headers}
+    return url, headers
 
 
 def _slack_url(connection: Any) -> str:

@@ -41,6 +41,9 @@ from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, S
 SCHEDULES: Final = frozenset({"schedule", "every", "after"})
 """The fields that start runs; an entry has one of them at most."""
 _WITH_REJECTS_MAX: Final = 48 - len(REJECTS_ENDING)
+_OWNER_MAX: Final = 500
+_TAG_MAX: Final = 100
+"""Airflow's limits. It refuses the DAG of a longer tag, and its database an owner of 2,000 characters."""
 _BAD_ROWS_SCHEMA: Final = {
     "anyOf": [
         {"type": "integer", "minimum": 0},
@@ -94,6 +97,18 @@ class ContractFields(BaseModel):
 
 def _as_fields(value: Any) -> Any:
     return Contract.of(value).to_json() if isinstance(value, str) else value
+
+
+def _check_owner(name: str) -> str:
+    if not name.isprintable() or not 0 < len(name) <= _OWNER_MAX:
+        raise ValueError(f"give a name of 1 to {_OWNER_MAX} characters")
+    return name
+
+
+def _check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(tag.isprintable() and 0 < len(tag) <= _TAG_MAX for tag in tags):
+        raise ValueError(f"give tags of 1 to {_TAG_MAX} characters")
+    return tags
 
 
 def _check_interval(text: str) -> str:
@@ -169,9 +184,9 @@ class SourceEntry(OptionFields):
     """The time of day by which a version is expected, such as ``"06:00"``."""
     notify: Connection | None = None
     """The name of the connection to which failures, rejected rows and late loads are reported."""
-    owner: str | None = None
+    owner: Annotated[str, AfterValidator(_check_owner)] | None = None
     """The owner of the DAG."""
-    tags: Texts = ()
+    tags: Annotated[Texts, AfterValidator(_check_tags)] = ()
     """Tags of the DAG."""
 
     @model_validator(mode="after")

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from millrace.errors import UsageError
+
 _DATE: Final = re.compile(r"\{date(?:-(?P<days>[0-9]{1,4})d)?:(?P<format>(?:%[YmdHMjyGVu]|[^%{}])+)\}")
 
 
@@ -23,11 +25,17 @@ def check_dates(uri: str) -> None:
 
 
 def render_dates(uri: str, logical_date: datetime, timezone: str) -> str:
-    """Return the URI with the logical date of a run, in the entry's timezone, in place of its dates."""
-    local = logical_date.astimezone(ZoneInfo(timezone))
+    """Return the URI with the logical date of a run, in the entry's timezone, in place of its dates.
+
+    Raises ``UsageError`` for a date before the first one or behind the last one of the calendar.
+    """
 
     def rendered(match: re.Match[str]) -> str:
         # Timedeltas move the local clock, so the day before has the same hour also when summer time begins.
         return (local - timedelta(days=int(match["days"] or 0))).strftime(match["format"])
 
-    return _DATE.sub(rendered, uri)
+    try:
+        local = logical_date.astimezone(ZoneInfo(timezone))
+        return _DATE.sub(rendered, uri)
+    except OverflowError:
+        raise UsageError("the date is out of range", hint="give one of the years 2 to 9998") from None

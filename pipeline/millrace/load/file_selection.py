@@ -28,6 +28,7 @@ from millrace.sources import (
     Source,
     SourceFile,
     SourceOptions,
+    count_body,
     list_each,
     read_content,
     short_list,
@@ -94,7 +95,10 @@ def full_uri(file: SourceFile) -> str:
 
 
 def check_limits(uri: str, files: Sequence[SourceFile], options: LoadOptions) -> None:
-    """Raise ``SourceTooLargeError`` if there are more files or bytes than the options allow."""
+    """Raise ``SourceTooLargeError`` if there are more files or bytes than the options allow.
+
+    With ``max_bytes`` the bytes of a file whose server does not name its size are counted, and kept for the load.
+    """
     if options.max_files is not None and len(files) > options.max_files:
         raise SourceTooLargeError(
             f"{uri} has {len(files):,} files to load, and max_files is {options.max_files:,}",
@@ -102,12 +106,21 @@ def check_limits(uri: str, files: Sequence[SourceFile], options: LoadOptions) ->
             expected=options.max_files,
             actual=len(files),
         )
-    size_bytes = sum(file.size_bytes for file in files)
-    if options.max_bytes is not None and size_bytes > options.max_bytes:
+    if options.max_bytes is not None:
+        _check_bytes(uri, files, options.max_bytes)
+
+
+def _check_bytes(uri: str, files: Sequence[SourceFile], bytes_max: int) -> None:
+    size_bytes, at_least = sum(file.size_bytes for file in files), ""
+    for file in files:
+        if file.has_unknown_size and size_bytes <= bytes_max:
+            at_least = "at least "
+            size_bytes += count_body(file, bytes_max - size_bytes)
+    if size_bytes > bytes_max:
         raise SourceTooLargeError(
-            f"{uri} has {size_bytes:,} bytes to load, and max_bytes is {options.max_bytes:,}",
+            f"{uri} has {at_least}{size_bytes:,} bytes to load, and max_bytes is {bytes_max:,}",
             hint="load fewer files at a time, or raise max_bytes",
-            expected=options.max_bytes,
+            expected=bytes_max,
             actual=size_bytes,
         )
 
@@ -172,8 +185,12 @@ def _new_files(files: Sequence[SourceFile], loaded: Sequence[LoadedFile], on_cha
 
 
 def _is_loaded(file: SourceFile, entries: Sequence[LoadedFile]) -> bool:
-    """Return whether one of the entries is this file: by equal facts, else by equal size and CRC-32."""
-    if any(file.facts == _facts(entry) for entry in entries):
+    """Return whether one of the entries is this file: by equal facts, else by equal size and CRC-32.
+
+    Equal facts of a web file prove nothing if they have neither a time nor a change id. An empty folder never has one.
+    """
+    is_proof = file.facts.show_changes or file.name.endswith("/")
+    if is_proof and any(file.facts == _facts(entry) for entry in entries):
         return True
     crcs = {entry.crc32 for entry in entries if entry.size_bytes == file.size_bytes and entry.crc32 is not None}
     content = read_content((file,)) if crcs else None
@@ -197,5 +214,7 @@ def _changed(file: SourceFile, entry: LoadedFile) -> SourceChangedError:
 
 
 def _words(facts: FileFacts) -> str:
-    modified = datetime.fromtimestamp(facts.modified_ns / 1e9, UTC).isoformat(sep=" ", timespec="microseconds")
+    modified = "at an unknown time"
+    if facts.modified_ns:
+        modified = datetime.fromtimestamp(facts.modified_ns / 1e9, UTC).isoformat(sep=" ", timespec="microseconds")
     return f"{facts.size_bytes:,} bytes, modified {modified}, change id {facts.change_id or 'none'}"

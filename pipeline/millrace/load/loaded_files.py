@@ -110,4 +110,6 @@ def added_files(plan: LoadPlan, results: Sequence[SplitResult]) -> list[LoadedFi
 
 
 def _crc32(file: SourceFile, content: SourceChecksum | None) -> int | None:
-    return content.crc32 if content is not None and content.size_bytes == file.size_bytes else None
+    if content is None or (content.size_bytes != file.size_bytes and not file.has_unknown_size):
+        return None
+    return content.crc32

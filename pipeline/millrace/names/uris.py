@@ -11,7 +11,8 @@ _PARAMETER: Final = re.compile(
     re.IGNORECASE,
 )
 """A parameter of a URL that gives access, with its value."""
-_USER: Final = re.compile(r"(://)[^/\s\"']*@")
+_USER: Final = re.compile(r"(://)(?:[^/\s\"']*|[^/:\[\s\"']*:(?!\d{1,5}(?:[/?#]|$))[^\s\"']*)@")
+"""A user and a password, which may have a slash in it, as many secrets of S3 have."""
 
 
 def has_credentials(uri: str) -> bool:

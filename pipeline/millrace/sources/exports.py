@@ -6,6 +6,7 @@ from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
 from millrace.sources.io.allowed import allowed_source, check_below_roots
 from millrace.sources.io.files import ListedFiles
+from millrace.sources.io.inputs import count_body
 from millrace.sources.io.local_files import walk
 from millrace.sources.io.path_lists import list_each, short_list
 from millrace.sources.io.remote.connections import SourceConnection, connection_of, register_connections
@@ -53,6 +54,7 @@ __all__ = [
     "as_source",
     "check_below_roots",
     "connection_of",
+    "count_body",
     "distinct",
     "list_each",
     "load_schema_file",

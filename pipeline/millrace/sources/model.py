@@ -27,6 +27,11 @@ class FileFacts(NamedTuple):
     modified_ns: int
     change_id: str = ""
 
+    @property
+    def show_changes(self) -> bool:
+        """Return whether other content has other facts; without a time and a change id it may have the same size."""
+        return bool(self.modified_ns or self.change_id)
+
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 from threading import Thread
 from typing import Any
 
@@ -113,3 +114,56 @@ def test_a_file_that_disappears_leaves_the_dags_and_is_one_error(yaml: Path) -> 
     yaml.write_text(content)
     made.refresh()
     assert names(made.path) == ["ingest_a.py"]
+
+
+def test_an_empty_file_leaves_the_dags_and_is_one_error(yaml: Path) -> None:
+    made = bundle()
+    made.refresh()
+    for content in ("", "\n \n"):
+        yaml.write_text(content)
+        bundle().initialize()
+        assert names(made.path) == ["ingest_a.py", "sources_file_error.py"]
+    error = (made.path / "sources_file_error.py").read_text()
+    assert "the file is empty: write sources: {} to remove all DAGs" in error
+    yaml.write_text("sources: {}\n")
+    made.refresh()
+    assert names(made.path) == []
+
+
+def test_a_refresh_renders_again_what_a_worker_rendered_of_another_state(yaml: Path) -> None:
+    made = bundle()
+    made.refresh()
+    content = yaml.read_text()
+    yaml.write_text("sources:\n  b: {uri: b.csv}\n")
+    bundle().initialize()
+    yaml.write_text(content)
+    made.refresh()
+    assert names(made.path) == ["ingest_a.py"]
+
+
+def test_a_refresh_renders_again_after_the_folder_was_removed(yaml: Path) -> None:
+    made = bundle()
+    made.refresh()
+    rmtree(made.path)
+    made.refresh()
+    assert names(made.path) == ["ingest_a.py"]
+
+
+def test_a_file_that_is_written_while_it_is_read_is_rendered_by_the_next_refresh(
+    yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle()
+    made.refresh()
+    real, content = bundle_module.read_sources, "sources:\n  a: {uri: a.csv}\n  b: {uri: b.csv}\n"
+
+    def written_meanwhile(path: Path) -> Any:
+        declared = real(path)
+        yaml.write_text(content)
+        return declared
+
+    monkeypatch.setattr(bundle_module, "read_sources", written_meanwhile)
+    yaml.write_text("sources: {}\n")
+    made.refresh()
+    assert names(made.path) == ["ingest_a.py"]
+    made.refresh()
+    assert names(made.path) == ["ingest_a.py", "ingest_b.py"]

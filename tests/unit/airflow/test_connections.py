@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from millrace.airflow.connections import airflow_settings
+from millrace.airflow.connections import airflow_settings, source_connection
 from millrace.errors import InvalidSettingError
 
 
@@ -152,3 +152,10 @@ def test_secrets_of_connections_are_never_shown(monkeypatch: pytest.MonkeyPatch)
     connection(monkeypatch, "redis_default", conn_type="redis", host="a", password="s3cret")
     connection(monkeypatch, "kafka_default", conn_type="kafka", extra={"sasl.password": "s3cret"})
     assert "s3cret" not in repr(airflow_settings())
+
+
+def test_a_connection_of_a_source_without_a_type_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection(monkeypatch, "lake", login="KEY", password="s3cr-canary")
+    with pytest.raises(InvalidSettingError, match="connection lake has no type: give it one") as raised:
+        source_connection("lake")
+    assert "canary" not in str(raised.value)

@@ -40,6 +40,13 @@ def test_a_version_is_expected_since_the_time_of_the_day_before(now: str, since:
     assert expected == datetime.fromisoformat(since).replace(tzinfo=UTC)
 
 
+@pytest.mark.parametrize(("every", "since"), [("2h", 28), ("1d", 28), ("7d", 22)])
+def test_a_version_is_expected_in_the_time_between_two_loads(every: str, since: int) -> None:
+    assert expected_since(entry(every=every), datetime(2026, 11, 29, 6, tzinfo=UTC)) == datetime(
+        2026, 11, since, 6, tzinfo=UTC
+    )
+
+
 def test_the_dag_runs_at_the_time_in_the_timezone_of_the_entry() -> None:
     dag = late_dag("trips", entry(timezone="Europe/Berlin", expected_by="06:30", owner="team", tags=["t"]))
     assert dag.dag_id == "expect_trips"

@@ -93,5 +93,13 @@ def test_a_broken_declaration_deletes_nothing(
     declare("sources: {a: {uri: a.csv, keep: 0}}")
     with caplog.at_level(logging.WARNING):
         assert maintain.prune({})["versions"] == 0
-    assert "keep of a broken declaration does not count" in caplog.text
+    assert "keep does not count until the declared sources are correct" in caplog.text
+    assert rows(store, "a") == [3, 2, 1]
+
+
+def test_a_smaller_keep_does_not_count_while_the_entry_with_the_larger_one_is_broken(
+    declare: Callable[[str], None], store: Store
+) -> None:
+    declare(DECLARED.replace("uri: b.csv, dataset: a", "url: b.csv, dataset: a"))
+    assert maintain.prune({})["versions"] == 0
     assert rows(store, "a") == [3, 2, 1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -32,9 +34,10 @@ REPORT = {
 
 
 class Server(ThreadingHTTPServer):
-    """Records each request, and responds with ``status``."""
+    """Records each request, and responds with ``status``, and with a body for ``body_s``."""
 
     status = 200
+    body_s = 0.0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,6 +52,13 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, dict(self.headers), body))
         self.send_response(self.server.status)
         self.end_headers()
+        ends = time.monotonic() + self.server.body_s
+        while time.monotonic() < ends:
+            try:
+                self.wfile.write(b".")
+            except OSError:
+                break
+            time.sleep(0.05)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -150,6 +160,29 @@ def test_an_unreachable_server_is_an_error_without_the_url(connection: Any) -> N
     with pytest.raises(ProgressError, match="not posted to connection hook: ConnectError") as caught:
         post("hook", LATE)
     assert "geheim" not in str(caught.value)
+
+
+def test_no_log_has_the_url_of_a_webhook(connection: Any, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    connection(conn_type="slackwebhook", host=f"http://127.0.0.1:{server.server_port}", password="geheim")
+    with caplog.at_level(logging.INFO, "httpx"):
+        post("hook", LATE)
+    assert len(server.requests) == 1
+    assert "geheim" not in caplog.text
+
+
+def test_a_response_that_never_ends_is_not_waited_for(connection: Any, server: Server) -> None:
+    server.body_s = 5.0
+    connection()
+    begun = time.monotonic()
+    post("hook", LATE)
+    assert time.monotonic() - begun < 2
+
+
+def test_a_header_that_is_not_ascii_is_an_error_without_its_value(connection: Any) -> None:
+    connection(extra={"X-Key": "geh\u00e9im"})
+    with pytest.raises(ProgressError, match="not posted to connection hook: UnicodeEncodeError") as caught:
+        post("hook", LATE)
+    assert "geh" not in str(caught.value)
 
 
 def test_a_failed_run_is_posted_with_the_report_that_the_store_keeps(

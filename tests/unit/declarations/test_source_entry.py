@@ -179,6 +179,10 @@ URI = "uri: a.csv\n    "
         (URI + "keep: 0", "4: sources.flights.keep is 0: give a number of at least 1"),
         (URI + "expected_by: 6:00", '4: sources.flights.expected_by is "6:00": give a time of day, as in "06:00"'),
         (URI + "owner: 5", "4: sources.flights.owner is 5: give a text, in quotes if it is a number"),
+        (URI + "owner: ''", '4: sources.flights.owner is "": give a name of 1 to 500 characters'),
+        (URI + "owner: 'a\n\n      b'", r'4: sources.flights.owner is "a\nb": give a name of 1 to 500 characters'),
+        (URI + f"tags: [{'t' * 101}]", f'4: sources.flights.tags is ["{"t" * 78}...: give tags of 1 to 100 characters'),
+        (URI + "tags: [a, '']", '4: sources.flights.tags is ["a", ""]: give tags of 1 to 100 characters'),
         (URI + "tags: {a: b}", '4: sources.flights.tags is {"a": "b"}: give a text or a list of texts'),
         (
             URI + "connection: a b",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from millrace.declarations.uri_dates import check_dates, has_date, render_dates
+from millrace.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,10 @@ def test_a_uri_with_a_date_is_recognized() -> None:
     check_dates("plain")
     assert has_date("{date:%Y}")
     assert not has_date("plain")
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_date_outside_of_the_calendar_is_one_clear_line(year: int) -> None:
+    time = datetime(year, 1, 1, tzinfo=UTC) if year == 1 else datetime(year, 12, 31, 23, tzinfo=UTC)
+    with pytest.raises(UsageError, match="the date is out of range: give one of the years 2 to 9998"):
+        render_dates("{date-1d:%Y}" if year == 1 else "{date:%Y}", time, "Asia/Tokyo")

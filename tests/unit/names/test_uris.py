@@ -12,6 +12,9 @@ from millrace.names import has_credentials, without_credentials
     [
         ("https://user:secret@files.example/a", "https://***@files.example/a"),
         ("s3://key@bucket/a", "s3://***@bucket/a"),
+        ("s3://key:sec/ret@bucket/a", "s3://***@bucket/a"),
+        ("https://user:/sec/ret@files.example/a", "https://***@files.example/a"),
+        ("https://user:80secret@files.example/a", "https://***@files.example/a"),
         ("https://files.example/a?token=secret&b=1", "https://files.example/a?token=***&b=1"),
         ("https://files.example/a?X-Amz-Signature=secret#b", "https://files.example/a?X-Amz-Signature=***#b"),
     ],
@@ -21,7 +24,18 @@ def test_credentials_are_found_and_masked(uri: str, shown: str) -> None:
     assert without_credentials(f"the URI '{uri}' is wrong") == f"the URI '{shown}' is wrong"
 
 
-@pytest.mark.parametrize("uri", ["https://files.example/a@b", "s3://bucket/a?b=c", "/data/a@b.csv", "a.csv"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://files.example/a@b",
+        "https://files.example:8443/a@b",
+        "https://[::1]:443/a@b",
+        "s3://bucket/a:b@c",
+        "s3://bucket/a?b=c",
+        "/data/a@b.csv",
+        "a.csv",
+    ],
+)
 def test_other_uris_stay_as_they_are(uri: str) -> None:
     assert not has_credentials(uri)
     assert without_credentials(uri) == uri

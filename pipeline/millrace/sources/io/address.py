@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from millrace.errors import SourceNotFoundError, UsageError
-from millrace.names import has_credentials
+from millrace.names import has_credentials, without_credentials
 
 WILDCARDS = frozenset("*?[")
 OBJECT_STORES = ("s3", "gs")
@@ -73,7 +73,7 @@ def address_of(uri: str, *, folder: str | None = None) -> Address:
 def _of_file_uri(uri: str, rest: str) -> Address:
     host, _, below = rest.partition("/")
     if host.lower() not in ("", "localhost"):
-        raise UsageError(f"{uri} names another host", hint="write file:///path with three slashes")
+        raise UsageError(f"{without_credentials(uri)} names another host", hint="write file:///path with three slashes")
     path = f"/{below}"
     return _local(_ENCODED.sub(_decoded, path), _ENCODED.sub(lambda run: glob.escape(_decoded(run)), path))
 

@@ -17,7 +17,7 @@ from millrace.sources.model import SourceFile
 
 _BODIES_MAX: Final = 16
 """Bodies that are kept open at once, each with a connection and a temporary file."""
-
+_COUNTED_BYTES: Final = 1 << 20
 
 _bodies: OrderedDict[Any, KeptInput] = OrderedDict()
 
@@ -39,6 +39,14 @@ def input_of(file: SourceFile) -> KeptInput:
         while len(_bodies) > _BODIES_MAX:
             _bodies.popitem(last=False)
     return _bodies[key]
+
+
+def count_body(file: SourceFile, bytes_max: int) -> int:
+    """Return the number of bytes of a body whose size is unknown; counting ends above ``bytes_max``."""
+    count, source = 0, input_of(file)
+    while count <= bytes_max and (piece := source.read(count, _COUNTED_BYTES)):
+        count += len(piece)
+    return count
 
 
 def begin_load(files: Iterable[SourceFile]) -> None:

@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable
 from typing import IO, Final
 
+from millrace.errors import SourceUnreadableError
+
 _KEPT_BYTES_MIN: Final = 32_000_000
 """A load reads the compression and the header before it reads from the start, also where no plan kept any bytes."""
 
@@ -26,7 +28,7 @@ class KeptInput:
         self._read_more = read_more
         self._kept: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this object)
         weakref.finalize(self, self._kept.close)
-        self._kept_bytes = 0
+        self._kept_bytes = self._read_bytes = 0
         self._ended = False
         self.is_loading = False
 
@@ -39,10 +41,18 @@ class KeptInput:
         self.is_loading = True
 
     def read(self, offset: int, size: int) -> bytes:
-        """Read at most ``size`` bytes from ``offset``; return ``b""`` at the end. Waits for bytes to arrive."""
+        """Read at most ``size`` bytes from ``offset``; return ``b""`` at the end. Waits for bytes to arrive.
+
+        Raises ``SourceUnreadableError`` for bytes that are not kept and that another reader has read.
+        """
         if offset < self._kept_bytes:
             self._kept.seek(offset)
             return self._kept.read(min(size, self._kept_bytes - offset))
+        if offset != self._read_bytes:
+            raise SourceUnreadableError(
+                f"an input that is read once was read beyond byte {offset:,}, and is needed from there on again",
+                hint="copy it to a file, and load the file",
+            )
         pieces: list[bytes] = []
         while size > 0 and not self._ended:
             # A pipe returns at most 64 KB at a time, which is too little for efficient parsing.
@@ -51,6 +61,7 @@ class KeptInput:
             pieces.append(piece)
             size -= len(piece)
         data = b"".join(pieces)
+        self._read_bytes += len(data)
         if not self.is_loading or self._kept_bytes < _KEPT_BYTES_MIN:
             self._kept.seek(0, os.SEEK_END)
             self._kept.write(data)

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Self
 
 from isal import isal_zlib
 
+from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.io.streams import ByteStream, StreamWrapper, open_bytes, open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 
@@ -87,13 +88,14 @@ class ReadContent:
             file = self._files[number]
             checksum = self._read.get(ByteRange(file.uri, start, None if stop < 0 else stop))
             if checksum is None and start == 0 and file.has_ranges and not file.name.endswith("/"):
-                checksum = self._read_again(file)
+                checksum = self.read_whole(file)
             if checksum is None and not file.has_ranges:
                 return None
             contents.append(checksum or SourceChecksum())
         return tuple(contents)
 
-    def _read_again(self, file: SourceFile) -> SourceChecksum | None:
+    def read_whole(self, file: SourceFile) -> SourceChecksum | None:
+        """Read the whole file, and return its content."""
         with closing(self.open_bytes(file)) as stream:
             while stream.read(_PASS_BYTES):
                 pass
@@ -101,8 +103,12 @@ class ReadContent:
 
 
 def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
-    """Read all files once, one after another, and return their content; None if one has no ranges."""
-    contents = ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
+    """Read all files once, one after another, and return their content; None if one is standard input."""
+    read = ReadContent(files)
+    for file in files:
+        if not file.has_ranges and file.uri != STANDARD_INPUT:
+            read.read_whole(file)
+    contents = read.of_parts(FilePart(number, 0, -1) for number in range(len(files)))
     return None if contents is None else SourceChecksum.of(contents)
 
 

@@ -84,7 +84,8 @@ def _for_inputs(options: SourceOptions, files: Sequence[SourceFile], format_: Fo
         return options
     if format_.magic:
         raise SourceFormatError(
-            f"{body.uri} cannot be read as {format_.label}: its server does not answer requests for ranges of bytes",
+            f"{body.uri} cannot be read as {format_.label}: its server does not answer requests for ranges of bytes"
+            f"{'' if body.facts.show_changes else ', or names neither an ETag nor a time of change'}",
             hint="download it, and load the copy",
             file=body.uri,
         )

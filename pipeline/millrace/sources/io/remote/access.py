@@ -60,8 +60,10 @@ def open_remote(file: SourceFile) -> RemoteStream:
 
 
 def forget_connections() -> None:
-    """Look up connections and settings again when a remote address is used next."""
+    """Look up connections and settings again, and read beginnings of files again, when an address is used next."""
     _opened.cache_clear()
+    # Some servers derive the ETag from size and time alone, and a file may be replaced within the same second.
+    _heads.clear()
 
 
 def _source_file(uri: str, name: str, file: RemoteFile, connection: str) -> SourceFile:

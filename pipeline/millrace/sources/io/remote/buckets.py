@@ -40,7 +40,7 @@ def _s3_store(bucket: str, connection: SourceConnection | None, settings: Settin
         connection.check_kind("aws", "s3")
         connection.check_extra(_AWS_EXTRAS)
         extra = dict(connection.extra)
-    region = extra.get("region_name") or _first_variable("AWS_REGION", "AWS_DEFAULT_REGION") or _REGION
+    region = str(extra.get("region_name") or "") or _first_variable("AWS_REGION", "AWS_DEFAULT_REGION") or _REGION
     endpoint = extra.get("endpoint_url")
     if not connection:
         endpoint = _first_variable("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")

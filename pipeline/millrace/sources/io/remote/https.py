@@ -81,16 +81,18 @@ class HttpsFiles:
     def facts(self, path: str) -> RemoteFile:
         """Return the present facts of one file, by a request without its body or for its first byte.
 
-        Raises the errors of ``RemoteFiles.facts``, and ``SourceFormatError`` for a ``Content-Encoding`` that is not
-        decoded.
+        Several responses without an ``ETag`` and a ``Last-Modified`` may be of different contents. Such a file counts
+        as one without ranges, which is read by one response. Raises the errors of ``RemoteFiles.facts``, and
+        ``SourceFormatError`` for a ``Content-Encoding`` that is not decoded.
         """
         metadata = self._head(path)
         has_ranges = metadata is not None and metadata.names_ranges
-        if metadata is None or metadata.facts.size_bytes == UNKNOWN_SIZE or not has_ranges:
+        # Some servers respond to HEAD with the length 0, which is then not that of the file.
+        if metadata is None or metadata.facts.size_bytes in (UNKNOWN_SIZE, 0) or not has_ranges:
             metadata = self._first_byte(path)
             # A response with the whole file shows that there are no ranges, even if it names them.
             has_ranges = metadata.status == HTTPStatus.PARTIAL_CONTENT
-        return RemoteFile(path, metadata.facts, has_ranges, metadata.encoding)
+        return RemoteFile(path, metadata.facts, has_ranges and metadata.facts.show_changes, metadata.encoding)
 
     def _head(self, path: str) -> ResponseMetadata | None:
         with self._request("HEAD", path) as (response, address), interruptions_reported(address):

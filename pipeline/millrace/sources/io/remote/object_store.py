@@ -90,8 +90,14 @@ class ObjectFiles:
                 yield from (data[cut : cut + PIECE_BYTES_MAX] for cut in range(0, len(data), PIECE_BYTES_MAX))
 
     def _opened(self) -> Any:
+        from obstore import exceptions
+
         if self._store is None:
-            self._store = self._new_store()
+            try:
+                self._store = self._new_store()
+            except (exceptions.BaseError, ValueError):
+                message = f"{self._address} cannot be read: its endpoint or its credentials are not valid"
+                raise SourceUnreadableError(message, hint=self._hint) from None
         return self._store
 
     def _encoding(self, path: str, attributes: Mapping[str, Any]) -> str:

@@ -37,6 +37,10 @@ class Heads:
         """Return the beginning of the file with these facts, or None."""
         return self._heads.get(key)
 
+    def clear(self) -> None:
+        """Drop all of them."""
+        self._heads.clear()
+
     def put(self, key: Any, head: bytes) -> None:
         """Keep the beginning of a file, and drop that of the file opened first."""
         self._heads[key] = head
@@ -194,8 +198,7 @@ class RemoteStream(io.RawIOBase):
 
     def _check_repeatable(self, position: int, interruption: TransferInterrupted) -> None:
         """Raise ``SourceUnavailableError`` where the bytes of a second answer could be those of another content."""
-        facts = self._file.facts
-        if position and not self._file.has_ranges and not (facts.change_id or facts.modified_ns):
+        if position and not self._file.has_ranges and not self._file.facts.show_changes:
             raise SourceUnavailableError(
                 f"{self._name} was interrupted at byte {position:,}: {interruption}",
                 hint="its server neither answers ranges nor names a change; run the load again",

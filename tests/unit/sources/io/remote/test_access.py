@@ -203,3 +203,11 @@ def test_an_address_with_credentials_is_refused_without_showing_them(lake: Lake,
 def test_a_local_path_ignores_the_connection(write: Callable[[str, bytes], Any]) -> None:
     path = write("a.csv", b"a\n1\n")
     assert plan_source(str(path), SourceOptions(connection="nothing")).files[0].connection == ""
+
+
+def test_a_new_plan_reads_the_beginning_of_an_object_again(lake: Lake, counted: Callable[[str], list[Any]]) -> None:
+    uri = lake.put("a.csv")
+    read_all(plan_source(uri))
+    requests = counted("get")
+    plan_source(uri)
+    assert len(requests) == 2  # the facts, and the beginning

@@ -100,6 +100,7 @@ def test_an_odd_url_is_refused_and_not_shown(url: str) -> None:
         "https://files.example/a?token=canary",
         "https://files.example/a?b=1&X-Amz-Signature=canary",
         "s3://key:canary@bucket/a",
+        "s3://key:canary/b@bucket/a",
     ],
 )
 def test_a_uri_with_credentials_is_refused_and_not_shown(uri: str) -> None:

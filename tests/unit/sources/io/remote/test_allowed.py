@@ -94,14 +94,14 @@ def test_a_listed_network_allows_its_private_addresses_only(server: HttpsServer,
 
 
 class Recorder(httpx.BaseTransport):
-    """A transport that records requests, and responds to each with an empty file."""
+    """A transport that records requests, and responds to each with the headers of a file of one byte."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return httpx.Response(200, headers={"content-length": "0", "accept-ranges": "bytes", "etag": '"v1"'})
+        return httpx.Response(200, headers={"content-length": "1", "accept-ranges": "bytes", "etag": '"v1"'})
 
 
 def test_a_request_goes_to_the_address_that_was_checked_with_the_name_of_the_host(client: Any) -> None:

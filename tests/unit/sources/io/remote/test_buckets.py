@@ -143,3 +143,7 @@ def test_connections_that_cannot_be_used_are_refused_without_their_values(
 def test_an_endpoint_that_is_not_listed_is_refused_before_it_is_used(endpoint: str) -> None:
     with pytest.raises(UsageError, match="MILLRACE_SOURCES__HOSTS"):
         bucket_files("s3", "lake", aws({"endpoint_url": endpoint}, **KEYS), load_settings()).facts("a")
+
+
+def test_a_region_that_is_a_number_is_a_text(endpoints: list[str]) -> None:
+    assert made("s3", aws({"region_name": 5}, **KEYS))["region"] == "5"

@@ -69,6 +69,7 @@ def test_the_facts_of_a_file_are_size_time_and_strong_etag(server: HttpsServer, 
         ({"modified": "yesterday"}, FileFacts(300_000, 0, '"v1"')),
         ({"allows_head": False}, FileFacts(300_000, MODIFIED_NS, '"v1"')),
         ({"has_length": False}, FileFacts(300_000, MODIFIED_NS, '"v1"')),
+        ({"names_length_0_in_head": True}, FileFacts(300_000, MODIFIED_NS, '"v1"')),
     ],
 )
 def test_facts_that_the_server_does_not_name_are_empty(
@@ -405,3 +406,11 @@ def test_a_header_that_is_not_ascii_or_has_a_line_end_is_refused(server: HttpsSe
         files.facts(PATH)
     assert "canary" not in str(refused.value)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"v1"'])
+def test_a_file_that_names_no_change_is_never_joined_from_two_responses(
+    server: HttpsServer, files: HttpsFiles, etag: str | None
+) -> None:
+    put(server, etag=etag, modified=None)
+    assert not files.facts(PATH).has_ranges

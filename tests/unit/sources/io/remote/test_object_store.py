@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import obstore
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import GCSStore, LocalStore, MemoryStore
 
 from millrace.errors import SourceChangedError, SourceFormatError, SourceNotFoundError, SourceUnreadableError
 from millrace.sources.io.remote.model import PIECE_BYTES_MAX, RemoteFile, TransferInterrupted
@@ -131,3 +132,10 @@ def files_facts() -> Any:
     from millrace.sources.model import FileFacts
 
     return FileFacts(5, 1, '"tag"')
+
+
+def test_a_key_that_is_not_valid_is_not_retried() -> None:
+    key = json.dumps({"private_key": "canary", "private_key_id": "1", "client_email": "a"})
+    files = ObjectFiles(lambda: GCSStore("lake", service_account_key=key), "gs://lake", "check connection lake")
+    with pytest.raises(SourceUnreadableError, match="its endpoint or its credentials are not valid: check connection"):
+        files.facts("a.csv")
