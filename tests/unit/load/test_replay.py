@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -147,6 +148,16 @@ def test_a_replay_appends_the_rows_that_fit_now_once(store: Store, visits: str) 
     assert again.load is None
     assert f"replay {store.version('visits').reference} for the 2 rows that are left" in again.message
     assert len(store.versions("visits")) == 2
+
+
+def test_a_replay_adds_no_file_so_an_unchanged_source_is_not_loaded_over_it(store: Store, visits: str) -> None:
+    declared = replace(options(), skip_unchanged=True)
+    store.load("visits", visits, declared)
+    store.replay("visits", column_types=[("age", "float64")])
+    assert [file.uri for file in store.catalogue.pages.files(store.version("visits"))] == [visits]
+    assert store.load("visits", visits, declared).skipped == "unchanged"
+    assert store.load("visits", visits, replace(declared, mode="incremental")).skipped == "unchanged"
+    assert (2.5, "b") in rows(store, "visits")
 
 
 def test_a_replay_in_which_no_row_fits_makes_no_version_and_can_be_repeated(store: Store, visits: str) -> None:
