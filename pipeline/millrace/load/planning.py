@@ -72,7 +72,7 @@ def make_plan(
     graph = VersionGraph(catalogue.all_versions(dataset))
     latest = graph.latest
     parsing = parsing_digest(options, chunks)
-    selection = select_files(catalogue, latest, given, options, parsing)
+    selection = select_files(catalogue, graph, given, options, parsing)
     if selection.unchanged and latest is not None:
         return _unchanged(catalogue, graph, latest, selection, given, options.mode, run, chunks)
     agreement = agreement_of(catalogue, latest, contract)
@@ -142,8 +142,8 @@ def _unchanged(
 
     If the same run has published a version before, the plan is that of this version.
     """
-    own = next((version for version in graph.visible if version.run == run), None)
-    published, holder = (own and graph.published(own.hex, run)) or (None, None)
+    hexparts = dict.fromkeys(version.hex for version in graph.versions if version.run == run)
+    published, holder = next(filter(None, (graph.published(own, run) for own in hexparts)), (None, None))
     version = published or latest
     files = () if selection.listing is None else selection.listing.files
     source = SourcePlan(
