@@ -230,3 +230,41 @@ def test_a_replay_gives_the_rows_of_the_mended_file(store: Store, tmp_path: Path
 def values(store: Store, name: str) -> list[tuple[float | None, int]]:
     table = store.dataset(name).to_table()
     return sorted(((row["age"], row["name"]) for row in table.to_pylist()), key=lambda value: value[1])
+
+
+def test_of_two_concurrent_replays_with_other_types_the_rejects_of_the_one_that_stays_are_left(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.load.version_row import VersionRowWriter
+
+    types = SourceOptions(column_types=(("age", "int64"), ("score", "int64")))
+    path, more = tmp_path / "visits.csv", tmp_path / "more.csv"
+    path.write_text("age,score\n1,1\n2.5,1\nx,1\n4,2.5\n")
+    more.write_text("age,score\n7,7\n")
+    loaded = replace(options(), source=types)
+    store.load("visits", str(path), loaded)
+    write, nested = VersionRowWriter.write, []
+
+    def late(steps: VersionRowWriter, plan: Any) -> Any:
+        if plan.dataset == "visits" and not nested:
+            nested.append(plan)
+            store.load("visits", str(more), replace(loaded, mode="append"))
+            store.replay("visits@1", column_types=[("age", "float64")])
+        return write(steps, plan)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VersionRowWriter, "write", late)
+        first = store.replay("visits@1", column_types=[("age", "float64"), ("score", "float64")]).load
+    expected = [(1, 1), (2.5, 1), (4, 2.5), (7, 7)]
+    assert sorted(rows(store, "visits")) == expected
+    assert [row[1] for row in rejected(store, first)] == [4]
+    message = store.replay("visits@1").message
+    assert message.endswith("for the 1 rows that are left")
+    reference = message.partition("; replay ")[2].split()[0]
+    with pytest.raises(BadRowsError):
+        store.replay(reference, column_types=[("score", "float64")])
+    for version in store.versions("visits"):
+        if version.settings.get("replays") and version.reference != reference:
+            with pytest.raises(UsageError, match="at the same moment as"):
+                store.replay(version.reference, column_types=[("score", "float64")])
+    assert sorted(rows(store, "visits")) == expected
