@@ -196,9 +196,10 @@ def _facts(entry: LoadedFile) -> FileFacts:
 
 
 def _changed(file: SourceFile, entry: LoadedFile) -> SourceChangedError:
+    before, now = _words(_facts(entry)), _words(file.facts)
+    difference = f"it had {before}, and has {now}" if before != now else f"it has {now} as before, and another CRC-32"
     return SourceChangedError(
-        f"{file.uri} changed after {entry.added_by} loaded it: it had {_words(_facts(entry))}, and has "
-        f"{_words(file.facts)}",
+        f"{file.uri} changed after {entry.added_by} loaded it: {difference}",
         hint="load it again with --on-change append, leave it out with --on-change ignore, or load everything with "
         "--mode replace",
         file=file.uri,
