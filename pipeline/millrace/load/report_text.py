@@ -24,8 +24,6 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         ("stored bytes", f"{human_bytes(report.stored_bytes)}, {report.ratio:.2f} times smaller"),
         ("chunks", f"{report.chunks:,}"),
     ]
-    if report.schema_changes:
-        facts.append(("schema", "; ".join(report.schema_changes)))
     if not dry_run:
         suffix = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
         facts.append(("replicas", f"{report.replicas} each{suffix}"))

@@ -38,14 +38,23 @@ Millrace = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def environment(settings: Settings) -> dict[str, str]:
+def own_variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables by which a command finds the test's keyspace."""
-    return {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "PYTHONWARNINGS": "error"}
+    return {"MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "PYTHONWARNINGS": "error"}
 
 
 @pytest.fixture(scope="session")
-def millrace(environment: dict[str, str]) -> Millrace:
-    """Return a function that runs a command in this process; keyword arguments are environment variables."""
+def environment(own_variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a command in a process of its own."""
+    return {**os.environ, **own_variables}
+
+
+@pytest.fixture(scope="session")
+def millrace(own_variables: dict[str, str]) -> Millrace:
+    """Return a function that runs a command in this process; keyword arguments are environment variables.
+
+    The command has the environment of this process as it is by then, with the variables that a test has set.
+    """
 
     def run(*args: str, **variables: str) -> Result:
         out, err = io.StringIO(), io.StringIO()
@@ -54,7 +63,7 @@ def millrace(environment: dict[str, str]) -> Millrace:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
-            for name, value in {**environment, **variables}.items():
+            for name, value in {**own_variables, **variables}.items():
                 patch.setenv(name, value)
             code = main(list(args))
         return Result(code, out.getvalue(), err.getvalue())

@@ -36,7 +36,7 @@ def load_by_form(store: Store, name: str, uri: str) -> None:
     from millrace.airflow.form import load_form
     from millrace.airflow.request import load_options
 
-    fields = {key: field.value for key, field in load_form().items() if field.has_value}
+    fields = {key: field.value for key, field in load_form().items()}
     given = {**fields, "dataset": name, "source": uri, "connection": "lake"}
     source, options = load_options(given, load_settings())
     store.load(name, source, options=options)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -16,7 +19,7 @@ from millrace.api import Store
 from millrace.errors import StoreSchemaError
 from millrace.load import LoadOptions
 from millrace.settings import Settings, load_settings
-from millrace.store import TABLES, CassandraSession
+from millrace.store import TABLES, CassandraSession, Version
 
 _SCHEMA_3 = Path(__file__).parents[2] / "data" / "schema_3.cql"
 _NEW_TABLES = {"reports", "dataset_runs"}
@@ -48,7 +51,16 @@ def copy_rows(store: Store, settings: Settings) -> None:
         marks = ", ".join("?" for _ in columns)
         insert = session.prepare(f"INSERT INTO {target}.{table} ({', '.join(columns)}) VALUES ({marks})")
         for row in session.execute(f"SELECT {', '.join(columns)} FROM {source}.{table}"):
-            session.execute(insert.bind(tuple(row)))
+            values = row._asdict() if table != "versions" else row._asdict() | without_files(row)
+            session.execute(insert.bind([values[name] for name in columns]))
+
+
+def without_files(row: Any) -> dict[str, Any]:
+    """Return the columns of a version's row that differ without a list of loaded files, as in schema 3."""
+    version = Version.from_row(row.dataset, row)
+    settings = {name: value for name, value in version.settings.items() if name not in ("format", "parsing")}
+    old = replace(version, settings=settings, schema_blob=row.arrow_schema, pages_blob=row.pages)
+    return {"settings": json.dumps(settings, sort_keys=True), "checksum": old.compute_checksum()}
 
 
 def test_init_upgrades_a_store_of_schema_3_which_then_reads_the_same(

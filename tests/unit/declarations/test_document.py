@@ -151,7 +151,11 @@ def test_a_mistake_of_several_entries_together_breaks_the_entry_that_is_named(re
     assert list(jobs.entries) == ["a"]
 
 
-def test_a_file_outside_of_the_working_directory_is_named_by_its_whole_path(tmp_path: Path) -> None:
+def test_a_file_outside_of_the_working_directory_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert read_declarations(tmp_path / "a.yaml", TRAINING).errors[0].context["file"] == str(tmp_path / "a.yaml")
 
 

@@ -80,7 +80,7 @@ def load_changed_content(
     The size of row groups is part of a plan. It is chosen from how far a sample compresses, so it is given here.
     """
     for content, size_bytes in zip((b"v\n10\n", b"v\n20\n"), row_group_bytes, strict=True):
-        monkeypatch.setattr("millrace.load.plan.choose_row_group_bytes", lambda *_, chosen=size_bytes: chosen)
+        monkeypatch.setattr("millrace.load.planning.choose_row_group_bytes", lambda *_, chosen=size_bytes: chosen)
         store.load("r", write(folder / "d.csv", content), run="r1")
 
 

@@ -112,8 +112,14 @@ def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
     damage_page(cassandra.a, "pages")
     assert store.dataset("flights").to_table().num_rows == 100
     assert cassandra.a.rows["pages"].keys() == cassandra.b.rows["pages"].keys()
-    pages = [cassandra.table("pages", host)[0]["data"] for host in (cassandra.a, cassandra.b)]
-    assert pages[0] == pages[1]
+    first, second = (
+        {row["page"]: row["data"] for row in cassandra.table("pages", host)} for host in (cassandra.a, cassandra.b)
+    )
+    assert first[0] == second[0]
+    # The list of loaded files was not read yet.
+    assert store.catalogue.pages.files(store.version("flights"))[0].size_bytes
+    first = {row["page"]: row["data"] for row in cassandra.table("pages", cassandra.a)}
+    assert first == second
 
 
 class Repairing:
