@@ -33,7 +33,7 @@ def test_a_file_without_a_time_and_an_etag_is_read_to_know_whether_it_changed(st
     assert store.load("d", uri, REPLACE_CHANGED).skipped == "unchanged"
     assert store.load("d", uri, INCREMENTAL).skipped == "unchanged"
     web.files["/a.csv"] = plain(b"n\n2\n")
-    with pytest.raises(SourceChangedError, match="has 4 bytes.* as before, and another CRC-32"):
+    with pytest.raises(SourceChangedError, match=r"has 4 bytes.* as before, and another CRC-32"):
         store.load("d", uri, INCREMENTAL)
     assert store.load("d", uri, REPLACE_CHANGED).skipped == ""
     assert rows(store) == [2]
