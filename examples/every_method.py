@@ -48,10 +48,10 @@ with Store.connect(load_settings(sources={"file": "sources.yaml", "roots": ["."]
 # == Store.replay
 Path("delays.csv").write_text("carrier,delay\nUA,3\nB6,late\nAA,4\n")
 types = SourceOptions(column_types=(("delay", "int64"),))
-report = store.load("delays", "delays.csv", LoadOptions(source=types, bad_rows=BadRowBudget(rows=1)))
-assert (report.rows, report.rejected) == (2, 1)
+delays = store.load("delays", "delays.csv", LoadOptions(source=types, bad_rows=BadRowBudget(rows=1)))
+assert (delays.rows, delays.rejected) == (2, 1)
 try:
-    store.replay(f"delays@{report.version}")
+    store.replay(f"delays@{delays.version}")
 except BadRowsError as error:
     print(error)  # "late" is no number yet: mend the file, or replay with another type where the column allows it
 

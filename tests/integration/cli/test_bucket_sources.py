@@ -54,12 +54,12 @@ def test_the_same_content_is_loaded_from_a_disk_and_from_a_bucket(
     store.load(f"{start}_python", uri, connection="lake")
     load_by_form(store, f"{start}_form", uri)
     load_declared(store, f"{start}_declared", uri, tmp_path)
-    tables = [store.dataset(f"{start}_{way}").read() for way in ("disk", "cli", "python", "form", "declared")]
+    tables = [store.dataset(f"{start}_{way}").to_table() for way in ("disk", "cli", "python", "form", "declared")]
     assert tables[0].num_rows == 60_000
     assert all(table.equals(tables[0]) for table in tables)
     folder = uri.removesuffix("a.csv")
     assert millrace("load", f"{start}_folder", folder, "--connection", "lake").code == 0
-    assert store.dataset(f"{start}_folder").read().equals(tables[0])
+    assert store.dataset(f"{start}_folder").to_table().equals(tables[0])
     assert millrace("load", f"{start}_bytes", uri, "--format", "bytes", "--connection", "lake").code == 0
     assert loaded_bytes(millrace, f"{start}_bytes", tmp_path) == CSV
 

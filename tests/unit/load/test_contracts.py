@@ -85,7 +85,7 @@ def test_a_new_column_has_a_tile_of_its_own_and_is_null_in_older_rows(store: Sto
     assert [len(ref.tiles) for ref in store.dataset("d").refs()] == [2, 3]
     assert version.format_number == 2
     assert report.schema_changes == ("column 'u' is new, with the type double",)
-    assert ("schema", "column 'u' is new, with the type double") in report_facts(report)
+    assert ("schema change", "column 'u' is new, with the type double") in report_facts(report)
 
 
 def test_a_version_without_new_columns_keeps_the_layout(store: Store, text: Text, old: str) -> None:

@@ -133,7 +133,7 @@ _INTERRUPTIONS: Final[dict[type[httpx.TransportError], str]] = {
     httpx.ConnectTimeout: "the server does not accept the connection in time",
     httpx.ReadTimeout: "the server sends nothing",
 }
-_TLS_HINT: Final = "the owner of the server must renew or correct it; SSL_CERT_FILE names the authorities that are trusted"
+_TLS_HINT: Final = "the owner of the server must correct this; SSL_CERT_FILE names the authorities that are trusted"
 _HEADER_HINT: Final = "check the headers of its connection"
 
 
