@@ -63,7 +63,8 @@ class VersionDeletion:
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
 
-        Appends that no merge holds yet are kept too, because no other version holds their rows.
+        Appends that no merge holds yet are kept too, because no other version holds their rows. Rejects that a visible
+        version names are kept, and for 90 days those that no version has named.
         """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
@@ -75,6 +76,9 @@ class VersionDeletion:
         unmerged = {head.label for head in graph.heads(graph.latest.root)}
         first = graph.visible.index(graph.latest) + keep
         versions = [v for v in graph.visible[first:] if (v.number, v.hex) not in protected and v.label not in unmerged]
+        if name.endswith(REJECTS_ENDING):
+            loads = self._replicas.versions(name.removesuffix(REJECTS_ENDING))
+            versions = unneeded_rejects(loads, versions, datetime.now(UTC))
         return self._delete(name, versions, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:

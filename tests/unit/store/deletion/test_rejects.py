@@ -50,6 +50,21 @@ def test_prune_deletes_the_rejects_of_the_versions_that_it_deletes(loads: Store)
     assert loads.dataset("d__rejects").to_table()["raw"].to_pylist() == ["x2"]
 
 
+def test_prune_of_rejects_keeps_those_that_a_visible_version_names_and_new_ones_of_failed_loads(
+    loads: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.csv").write_text("n\n" + "x\n" * 6)
+    with pytest.raises(BadRowsError):
+        loads.load("d", tmp_path / "bad.csv", OPTIONS)
+    assert loads.prune("d__rejects", 1).marked == []
+    loads.tag("d__rejects@1", "look")
+    loads.delete("d@1")
+    loads.untag("d__rejects", "look")
+    report = loads.prune("d__rejects", 1)
+    assert [reference.partition("-")[0] for reference in report.marked] == ["d__rejects@1"]
+    assert numbers(loads, "d__rejects") == [4, 3, 2]
+
+
 def test_deleting_a_dataset_deletes_its_rejects(loads: Store) -> None:
     loads.delete("d", whole=True)
     assert loads.datasets() == []
