@@ -45,10 +45,12 @@ def make_plan(
     *,
     run: str,
     one_stream: bool = False,
+    shown_as: str = "",
 ) -> LoadPlan:
     """Make the plan of a load without writing anything.
 
-    With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan. Raises
+    With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan. ``shown_as``
+    is the name of the source in errors and in the version, if its address means nothing to a user. Raises
     ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
@@ -86,6 +88,7 @@ def make_plan(
         rules=rules,
         agreement=agreement,
     )
+    source = replace(source, uri=shown_as or source.uri)
     check_limits(source.uri, source.files, options)
     if options.roots is not None:
         check_below_roots(source.files, options.roots)

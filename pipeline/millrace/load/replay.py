@@ -153,11 +153,19 @@ def replay_plan(
     options = _options(catalogue, version, reading, column_types, folder)
     load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL)
     run = replay_run(version)
-    plan = make_plan(catalogue, settings, version.dataset, files.paths, load_options, run=run, one_stream=True)
+    plan = make_plan(
+        catalogue,
+        settings,
+        version.dataset,
+        files.paths,
+        load_options,
+        run=run,
+        one_stream=True,
+        shown_as=f"rejects of {version.reference}",
+    )
     fingerprint = hashlib.sha256(run.encode()).hexdigest()
     hexpart = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    source = replace(plan.source, uri=f"rejects of {version.reference}")
-    return replace(plan, source=source, run=run, fingerprint=fingerprint, hex=hexpart, replays=version.label)
+    return replace(plan, run=run, fingerprint=fingerprint, hex=hexpart, replays=version.label)
 
 
 def _options(

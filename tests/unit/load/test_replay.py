@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.api import Store
-from millrace.errors import BadRowsError, InvalidNameError, UsageError
+from millrace.errors import BadRowsError, InvalidNameError, SourceTypeError, UsageError
 from millrace.load import LoadOptions, LoadReport
 from millrace.sources import BadRowBudget, SourceOptions
 
@@ -148,6 +148,13 @@ def test_a_replay_appends_the_rows_that_fit_now_once(store: Store, visits: str) 
     assert again.load is None
     assert f"replay {store.version('visits').reference} for the 2 rows that are left" in again.message
     assert len(store.versions("visits")) == 2
+
+
+def test_a_replay_with_a_type_that_does_not_fit_the_dataset_names_the_rejects(store: Store, visits: str) -> None:
+    store.load("visits", visits, options())
+    version = store.version("visits").reference
+    with pytest.raises(SourceTypeError, match=f"^rejects of {version} cannot be appended to {version}: column 'age'"):
+        store.replay("visits", column_types=[("age", "string")])
 
 
 def test_a_replay_adds_no_file_so_an_unchanged_source_is_not_loaded_over_it(store: Store, visits: str) -> None:
