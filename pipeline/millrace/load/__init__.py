@@ -5,14 +5,13 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
-from millrace.load.incremental_steps import confirm_version
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
 from millrace.load.options import LoadOptions
 from millrace.load.plan import LoadPlan
 from millrace.load.planning import make_plan
-from millrace.load.publishing import publish
+from millrace.load.publishing import confirm_version, publish
 from millrace.load.reject_version import publish_rejects_of_split, report_fields
 from millrace.load.rejects import SplitOverBudgetError
 from millrace.load.replay import (

@@ -1,8 +1,8 @@
 """Select the files that a load reads, before any of them is opened.
 
 A source is compared with the list of the files that the latest version's line has loaded. A file is compared by its
-full URI and its facts, never by the newest time in the list. Only a file of equal size whose other facts changed is
-read, to compare its CRC-32.
+full URI and its facts, never by the newest time in the list. Only a file of equal size whose other facts changed, or
+do not show a change, is read, to compare its CRC-32.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from millrace.sources import (
     read_content,
     short_list,
 )
-from millrace.store import Catalogue, LoadedFile, Version
+from millrace.store import RESTORED, Catalogue, LoadedFile, Version, VersionGraph
 
 _NO_EFFECT = ("split_bytes", "max_splits", "connection")
 """Options that change neither the rows nor their types."""
@@ -53,16 +52,17 @@ class Selection:
 
 
 def select_files(
-    catalogue: Catalogue, latest: Version | None, given: Source, options: LoadOptions, parsing: str
+    catalogue: Catalogue, graph: VersionGraph, given: Source, options: LoadOptions, parsing: str
 ) -> Selection:
     """Return the files of the source that a load reads, or that the source is unchanged.
 
-    ``latest`` is the latest version, and ``parsing`` the digest of the load's settings (``parsing_digest``). Raises
-    ``SourceChangedError`` for a loaded file whose content changed, unless ``options.on_change`` says otherwise. Raises
-    ``SourceTooLargeError`` for more files or bytes than ``options`` allow. Raises ``UsageError`` for an incremental
-    load of standard input or Arrow data.
+    ``graph`` has the dataset's versions, and ``parsing`` is the digest of the load's settings (``parsing_digest``).
+    Raises ``SourceChangedError`` for a loaded file whose content changed, unless ``options.on_change`` says otherwise.
+    Raises ``SourceTooLargeError`` for more files or bytes than ``options`` allow. Raises ``UsageError`` for an
+    incremental load of standard input or Arrow data.
     """
     _check_options(options)
+    latest = graph.latest
     is_incremental = options.mode == "incremental"
     is_skipped = options.skip_unchanged and options.mode == "replace"
     has_limit = options.max_files is not None or options.max_bytes is not None
@@ -79,7 +79,8 @@ def select_files(
     paths = given[0] if not isinstance(given, str) and len(given) == 1 else given
     listing = list_each(paths, keep_all=is_bytes, connection=source.connection)
     if latest is not None and (is_incremental or (is_skipped and latest.settings.get("parsing") == parsing)):
-        loaded = catalogue.pages.files(catalogue.with_content(latest))
+        lists = [latest, *(_unmerged(graph, latest) if is_incremental else ())]
+        loaded = [file for version in lists for file in catalogue.pages.files(catalogue.with_content(version))]
         new = _new_files(listing.files, loaded, options.on_change) if is_incremental else listing.files
         if not new or (is_skipped and _same_files(listing.files, loaded)):
             return Selection(source, listing, unchanged=True)
@@ -87,6 +88,15 @@ def select_files(
     check_limits(short_list(paths), listing.files, options)
     # A bytes dataset that is replaced: the format is detected again, from the files that a table would have.
     return Selection(source, None if is_bytes and source.format is None else listing)
+
+
+def _unmerged(graph: VersionGraph, latest: Version) -> list[Version]:
+    """Return the appends with which the next append to ``latest`` is merged.
+
+    Those whose deletion was undone are left out, because they are not merged if their files were loaded again.
+    """
+    heads = graph.heads(latest.root)
+    return [head for head in heads if head.label != latest.label and head.mark != RESTORED]
 
 
 def full_uri(file: SourceFile) -> str:
@@ -156,14 +166,10 @@ def _check_options(options: LoadOptions) -> None:
 
 
 def _same_files(files: Sequence[SourceFile], loaded: Sequence[LoadedFile]) -> bool:
-    """Return whether the files are exactly the loaded ones. No file is read if a size differs."""
-    named = [(full_uri(file), file) for file in files]
-    if Counter((uri, file.size_bytes) for uri, file in named) != Counter((f.uri, f.size_bytes) for f in loaded):
+    """Return whether the files are exactly the loaded ones, in the same order. No file is read if a size differs."""
+    if [(full_uri(file), file.size_bytes) for file in files] != [(entry.uri, entry.size_bytes) for entry in loaded]:
         return False
-    by_uri = {file.uri: file for file in loaded}
-    if len(by_uri) < len(loaded):  # a file was loaded twice
-        return False
-    return all(_is_loaded(file, [by_uri[uri]]) for uri, file in named)
+    return all(_is_loaded(file, [entry]) for file, entry in zip(files, loaded, strict=True))
 
 
 def _new_files(files: Sequence[SourceFile], loaded: Sequence[LoadedFile], on_change: str) -> list[SourceFile]:
@@ -202,9 +208,10 @@ def _facts(entry: LoadedFile) -> FileFacts:
 
 
 def _changed(file: SourceFile, entry: LoadedFile) -> SourceChangedError:
+    before, now = _words(_facts(entry)), _words(file.facts)
+    difference = f"it had {before}, and has {now}" if before != now else f"it has {now} as before, and another CRC-32"
     return SourceChangedError(
-        f"{file.uri} changed after {entry.added_by} loaded it: it had {_words(_facts(entry))}, and has "
-        f"{_words(file.facts)}",
+        f"{file.uri} changed after {entry.added_by} loaded it: {difference}",
         hint="load it again with --on-change append, leave it out with --on-change ignore, or load everything with "
         "--mode replace",
         file=file.uri,

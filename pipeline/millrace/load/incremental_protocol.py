@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Protocol
 
 from millrace.errors import LoadSupersededError, StoreTimeoutError
-from millrace.store import Version, VersionGraph
+from millrace.store import RESTORED, Version, VersionGraph
 
 _ROUNDS = 200
 _WAIT_S = 0.05
@@ -41,6 +41,8 @@ class Outcome(Enum):
     YIELDS = "yields"
     OPEN = "open"
     """The load of the rival decides it."""
+    APART = "apart"
+    """Its deletion was undone, so it stays visible and is not merged with the rival."""
 
 
 LoadKey = tuple[str, str]
@@ -89,11 +91,16 @@ def outcome(own: Candidate, rival: Candidate) -> Outcome | None:
 
     A confirmed version prevails over one that is only written. Of two of the same stage the lower (number, hex)
     prevails. A lower one that is only written may have been read before ``own`` was confirmed, so its load decides. A
-    load by hand was asked to load the file, so ``own`` stays beside it only if it was confirmed before.
+    load by hand was asked to load the file, so ``own`` stays beside it only if it was confirmed before. A version whose
+    deletion was undone never prevails: its files were loaded again while it was deleted. It is not withdrawn either.
     """
     shared = _added_apart(own, rival)
     if own.version.mode != "incremental" or not shared:
         return None
+    if own.version.mark == RESTORED:
+        return Outcome.APART
+    if rival.version.mark == RESTORED:
+        return Outcome.STAYS
     if rival.version.mode != "incremental":
         is_by_hand = all(rival.files[uri] - own.files[uri] <= rival.by_hand for uri in shared)
         return Outcome.STAYS if is_by_hand and own.stage is Stage.CONFIRMED else Outcome.YIELDS
@@ -158,13 +165,14 @@ def confirm(
 def heads_to_merge(heads: Sequence[Candidate]) -> tuple[list[Version], list[Version]]:
     """Return which heads of a line are merged, oldest first, and which are withdrawn.
 
-    An incremental head that is not confirmed is in neither list, because its load may yet withdraw it.
+    An incremental head that is not confirmed is in neither list, because its load may yet withdraw it. Nor is one whose
+    deletion was undone, if its files were loaded again.
     """
     merged: list[Version] = []
     withdrawn: list[Version] = []
     for one in heads:
         outcomes = {outcome(one, other) for other in heads if other is not one}
-        if one.stage is Stage.WRITTEN or Outcome.OPEN in outcomes:
+        if one.stage is Stage.WRITTEN or not outcomes.isdisjoint({Outcome.OPEN, Outcome.APART}):
             continue
         (withdrawn if Outcome.YIELDS in outcomes else merged).append(one.version)
     return merged, withdrawn

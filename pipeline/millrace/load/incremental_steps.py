@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from millrace.load.incremental_protocol import Candidate, LoadKey, Stage, confirm
+from millrace.load.incremental_protocol import Candidate, LoadKey, Stage
 from millrace.load.version_row import CatalogueSteps
-from millrace.store import AttemptRole, Catalogue, CatalogueWriter, LoadAttempt, Version, VersionGraph
+from millrace.store import RESTORED, AttemptRole, LoadAttempt, Version, VersionGraph
 
 _ABANDONED_AFTER: Final = timedelta(minutes=15)
 """Age of ``last_seen`` after which a load is taken to be killed. A load confirms its version within seconds."""
@@ -47,17 +47,8 @@ class IncrementalSteps(CatalogueSteps):
         self.catalogue_writer.heartbeat(_publisher_row(version), buckets=0, finished=True)
 
 
-def confirm_version(catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version, hexpart: str) -> None:
-    """Confirm the version if it is incremental and not a later version that contains the one of this hex.
-
-    Raises as ``confirm`` does.
-    """
-    if version.mode == "incremental" and version.hex == hexpart:
-        confirm(IncrementalSteps(catalogue, catalogue_writer, version.dataset), version)
-
-
 def _stage(version: Version, row: LoadAttempt | None) -> Stage:
-    if version.mode != "incremental" or row is None or row.finished:
+    if version.mode != "incremental" or version.mark == RESTORED or row is None or row.finished:
         return Stage.CONFIRMED
     age = datetime.now(UTC) - (row.last_seen or row.started)
     return Stage.ABANDONED if age > _ABANDONED_AFTER else Stage.WRITTEN

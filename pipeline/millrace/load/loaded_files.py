@@ -95,7 +95,7 @@ def added_files(plan: LoadPlan, results: Sequence[SplitResult]) -> list[LoadedFi
 
     The parts of a file in several splits are combined. A file of which not all bytes were read has no CRC-32.
     """
-    if not has_file_list(plan.source):
+    if plan.replays or not has_file_list(plan.source):  # the files of a replay are temporary
         return []
     contents: dict[int, SourceChecksum] = {}
     for result in results:

@@ -45,10 +45,12 @@ def make_plan(
     *,
     run: str,
     one_stream: bool = False,
+    shown_as: str = "",
 ) -> LoadPlan:
     """Make the plan of a load without writing anything.
 
-    With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan. Raises
+    With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan. ``shown_as``
+    is the name of the source in errors and in the version, if its address means nothing to a user. Raises
     ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
@@ -72,7 +74,7 @@ def make_plan(
     graph = VersionGraph(catalogue.all_versions(dataset))
     latest = graph.latest
     parsing = parsing_digest(options, chunks)
-    selection = select_files(catalogue, latest, given, options, parsing)
+    selection = select_files(catalogue, graph, given, options, parsing)
     if selection.unchanged and latest is not None:
         return _unchanged(catalogue, graph, latest, selection, given, options.mode, run, chunks)
     agreement = agreement_of(catalogue, latest, contract)
@@ -86,6 +88,7 @@ def make_plan(
         rules=rules,
         agreement=agreement,
     )
+    source = replace(source, uri=shown_as or source.uri)
     check_limits(source.uri, source.files, options)
     if options.roots is not None:
         check_below_roots(source.files, options.roots)
@@ -142,8 +145,8 @@ def _unchanged(
 
     If the same run has published a version before, the plan is that of this version.
     """
-    own = next((version for version in graph.visible if version.run == run), None)
-    published, holder = (own and graph.published(own.hex, run)) or (None, None)
+    hexparts = dict.fromkeys(version.hex for version in graph.versions if version.run == run)
+    published, holder = next(filter(None, (graph.published(own, run) for own in hexparts)), (None, None))
     version = published or latest
     files = () if selection.listing is None else selection.listing.files
     source = SourcePlan(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from millrace.errors import ChunkError, StoreError
+from millrace.errors import ChunkError, LoadSupersededError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
 from millrace.load.evolution import changes_since
-from millrace.load.incremental_steps import confirm_version
+from millrace.load.incremental_protocol import confirm
+from millrace.load.incremental_steps import IncrementalSteps
 from millrace.load.last_writes import record_last_writes
 from millrace.load.loaded_files import added_files
 from millrace.load.merge import merge_siblings
@@ -117,6 +119,23 @@ def _publish(
         schema_changes=changes_since(catalogue, plan.parent, version),
         **rejected,
     )
+
+
+def confirm_version(catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version, hexpart: str) -> None:
+    """Confirm the version if it is incremental and not a later version that contains the one of this hex.
+
+    Raises as ``confirm`` does. If a rival prevails, the appends that are not merged yet are merged first. Otherwise
+    they would supersede the next run, too, which selects its files by one of them.
+    """
+    if version.mode != "incremental" or version.hex != hexpart:
+        return
+    try:
+        confirm(IncrementalSteps(catalogue, catalogue_writer, version.dataset), version)
+    except LoadSupersededError:
+        with suppress(ChunkError, StoreError):  # the next run or repair merges them
+            if (latest := VersionGraph(catalogue.all_versions(version.dataset)).latest) is not None:
+                merge_siblings(catalogue, catalogue_writer, latest)
+        raise
 
 
 def _source_facts(plan: LoadPlan, results: Sequence[SplitResult], graph: VersionGraph) -> SourceFacts:

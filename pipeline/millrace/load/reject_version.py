@@ -174,8 +174,11 @@ def _split_result(split: int, rejects: RejectResult) -> SplitResult:
 
 
 def own_rejects(graph: VersionGraph, hexpart: str, run: str) -> dict[str, Any] | None:
-    """Return the facts about the rejects of a load that its own version records, also where others hold its rows."""
-    versions = graph.of_load(hexpart, run)
+    """Return the facts about the rejects of a load that its own version records, also where others hold its rows.
+
+    Of several versions of the load, a merge keeps the rows of the oldest one.
+    """
+    versions = sorted(graph.of_load(hexpart, run), key=lambda version: (version.deleted_at is not None, version.number))
     return next((facts for version in versions if (facts := version.settings.get("rejects"))), None)
 
 

@@ -59,6 +59,14 @@ def rejects_of(catalogue: Catalogue, version: Version) -> str:
     graph = VersionGraph(catalogue.all_versions(version.dataset))
     if version.dataset.endswith(REJECTS_ENDING):
         raise _of_rejects(version)
+    kept = _kept_replay(graph, version.settings.get("replays", ""))
+    if kept is not None and kept.label != version.label:
+        raise UsageError(
+            f"{version.reference} is a replay at the same moment as {kept.reference}, whose rows are kept in its place",
+            hint=f"replay {kept.reference}",
+            dataset=version.dataset,
+            version=version.label,
+        )
     facts = version.settings.get("rejects")
     if not facts or not facts["version"]:
         raise _nothing_rejected(version, graph, facts)
@@ -108,13 +116,21 @@ def _nothing_rejected(version: Version, graph: VersionGraph, facts: Mapping[str,
 
 def earlier_replay(catalogue: Catalogue, version: Version) -> ReplayReport | None:
     """Return the report of a replay that was made before and whose rows are visible, or None."""
-    graph = VersionGraph(catalogue.all_versions(version.dataset))
-    for other in graph.versions:
-        if other.settings.get("replays") == version.label and graph.holder(other.label) is not None:
-            left = (other.settings.get("rejects") or {}).get("rows", 0)
-            rest = f"replay {other.reference} for the {left:,} rows that are left" if left else "nothing is left"
-            return ReplayReport(version.reference, f"{version.reference} was replayed as {other.reference}; {rest}")
-    return None
+    replay = _kept_replay(VersionGraph(catalogue.all_versions(version.dataset)), version.label)
+    if replay is None:
+        return None
+    left = (replay.settings.get("rejects") or {}).get("rows", 0)
+    rest = f"replay {replay.reference} for the {left:,} rows that are left" if left else "nothing is left"
+    return ReplayReport(version.reference, f"{version.reference} was replayed as {replay.reference}; {rest}")
+
+
+def _kept_replay(graph: VersionGraph, label: str) -> Version | None:
+    """Return the replay of the version of this label whose rows are visible, or None.
+
+    Of concurrent replays a merge keeps the rows of the oldest one only, so the rejects of the others are not left.
+    """
+    replays = (other for other in reversed(graph.versions) if other.settings.get("replays") == label)
+    return next((replay for replay in replays if graph.holder(replay.label) is not None), None)
 
 
 def replay_run(version: Version) -> str:
@@ -139,11 +155,19 @@ def replay_plan(
     options = _options(catalogue, version, reading, column_types, folder)
     load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL, contract=_LATEST)
     run = replay_run(version)
-    plan = make_plan(catalogue, settings, version.dataset, files.paths, load_options, run=run, one_stream=True)
+    plan = make_plan(
+        catalogue,
+        settings,
+        version.dataset,
+        files.paths,
+        load_options,
+        run=run,
+        one_stream=True,
+        shown_as=f"rejects of {version.reference}",
+    )
     fingerprint = hashlib.sha256(run.encode()).hexdigest()
     hexpart = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    source = replace(plan.source, uri=f"rejects of {version.reference}")
-    return replace(plan, source=source, run=run, fingerprint=fingerprint, hex=hexpart, replays=version.label)
+    return replace(plan, run=run, fingerprint=fingerprint, hex=hexpart, replays=version.label)
 
 
 def _options(

@@ -19,7 +19,7 @@ from millrace.load.evolution import common_layout, format_setting
 from millrace.load.exact import check_exact
 from millrace.load.incremental_protocol import superseded
 from millrace.load.lists import Listing, page_totals, write_lists
-from millrace.load.loaded_files import FileListing
+from millrace.load.loaded_files import FileListing, has_file_list
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
@@ -155,7 +155,9 @@ class VersionRowWriter(CatalogueSteps):
         )
         if min(replicas, file_replicas) < 2:
             self.catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
-        parsing = [plan.parsing] if base is None else [plan.parsing, str(base.settings.get("parsing", ""))]
+        # A replay adds no file. Rows of a source without files are in no list, so no list of files equals the version.
+        parsing = [] if plan.replays else [plan.parsing if has_file_list(plan.source) else ""]
+        parsing += [] if base is None else [str(base.settings.get("parsing", ""))]
         return Version(
             dataset=plan.dataset,
             number=plan.number,

@@ -12,7 +12,7 @@ from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_lis
 from millrace.store.catalogue.recoverable import recoverable_versions, unrecoverable_reason
 from millrace.store.catalogue.run_reports import REPORT_BYTES_MAX, DatasetRun, RunReports
 from millrace.store.catalogue.tags import remove_tag, set_tag
-from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
+from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN, Version, bounded_facts, layout_setting
 from millrace.store.catalogue.version_graph import Base, VersionGraph
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
@@ -42,6 +42,7 @@ __all__ = [
     "ChunkRef",
     "ChunkWriter",
     "DELETED",
+    "RESTORED",
     "DatasetRun",
     "GRACE",
     "INLINE_PAGES",

@@ -250,6 +250,17 @@ def test_a_repeated_run_reports_the_version_that_it_has_published(store: Store, 
     assert [warning.code for warning in again.warnings] == ["already_loaded"]
 
 
+def test_a_repeated_run_whose_version_was_pruned_reports_its_rows_in_the_latest_one(store: Store, folder: Path) -> None:
+    write(folder, "a.csv", 1)
+    store.load("d", str(folder), INCREMENTAL, run="r")
+    write(folder, "b.csv", 2)
+    latest = store.load("d", str(folder), INCREMENTAL, run="s")
+    store.prune("d", keep=1)
+    again = store.load("d", str(folder), INCREMENTAL, run="r")
+    assert (again.version, again.rows, again.skipped) == (latest.version, 1, "")
+    assert store.run_report("r").skipped == ""
+
+
 def test_a_version_without_a_list_counts_as_having_loaded_no_file(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,6 +437,23 @@ def test_a_replace_after_an_append_with_other_settings_makes_a_version(store: St
     assert store.load("d", str(folder), REPLACE_CHANGED).skipped == ""
 
 
+def test_a_replace_after_an_append_of_arrow_data_makes_a_version(store: Store, folder: Path) -> None:
+    write(folder, "a.csv", 1)
+    store.load("d", str(folder), REPLACE_CHANGED)
+    store.load("d", pa.table({"n": [7]}), APPEND)
+    assert store.load("d", str(folder), REPLACE_CHANGED).skipped == ""
+    assert rows(store) == [1]
+    assert store.load("d", str(folder), REPLACE_CHANGED).skipped == "unchanged"
+
+
+def test_a_replace_of_the_same_files_in_another_order_makes_a_version(store: Store, folder: Path) -> None:
+    paths = [str(write(folder, "a.csv", 1)), str(write(folder, "b.csv", 2))]
+    store.load("d", paths, REPLACE_CHANGED)
+    assert store.load("d", paths[::-1], REPLACE_CHANGED).skipped == ""
+    assert store.dataset("d").to_table().column("n").to_pylist() == [2, 1]
+    assert store.load("d", paths[::-1], REPLACE_CHANGED).skipped == "unchanged"
+
+
 # --- limits
 
 
@@ -522,6 +550,85 @@ def test_an_incremental_load_whose_line_was_replaced_fails_and_the_next_one_load
     assert rows(store) == [1, 2]
     store.load("d", str(folder), INCREMENTAL)
     assert rows(store) == [1, 2, 3]
+
+
+def unmerged(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish two incremental loads of other files whose processes are killed before they merge their versions."""
+    store.load("d", str(write(folder, "0/a.csv", 0)), INCREMENTAL)
+    loads = [begun(store, write(folder, f"{n}/a.csv", n), INCREMENTAL) for n in (1, 2)]
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "_merged", lambda _catalogue, _writer, version: (version, ()))
+        for publish in loads:
+            publish()
+
+
+def test_files_of_versions_that_are_not_merged_yet_are_not_loaded_again(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmerged(store, folder, monkeypatch)
+    assert store.load("d", str(folder), INCREMENTAL).skipped == "unchanged"
+    write(folder, "3/a.csv", 3)
+    store.load("d", str(folder), INCREMENTAL)
+    assert (rows(store), len(listed(store))) == ([0, 1, 2, 3], 4)
+
+
+def test_an_incremental_load_after_the_merge_was_deleted_loads_each_file_once(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmerged(store, folder, monkeypatch)
+    store.repair("d")
+    assert store.version("d").mode == "merge"
+    store.delete("d")
+    write(folder, "3/a.csv", 3)
+    store.load("d", str(folder), INCREMENTAL)
+    assert (rows(store), len(listed(store))) == ([0, 1, 2, 3], 4)
+
+
+def test_a_superseded_load_merges_the_versions_that_supersede_it_so_the_next_one_succeeds(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        path = write(folder, f"{number}/a.csv", number)
+    store.load("d", str(path.parents[1] / "0"), INCREMENTAL)
+    third = begun(store, folder, INCREMENTAL)
+    unmerged(store, folder, monkeypatch)
+    with pytest.raises(LoadSupersededError):
+        third()
+    assert (store.version("d").mode, rows(store)) == ("merge", [0, 1, 2])
+
+
+@pytest.mark.parametrize("by_repair", [False, True])
+def test_an_undeleted_version_whose_files_were_loaded_again_takes_nothing_from_the_others(
+    store: Store, folder: Path, by_repair: bool
+) -> None:
+    for number in range(2):
+        write(folder, f"{number}.csv", number)
+        store.load("d", str(folder), INCREMENTAL)
+    deleted = store.version("d")
+    store.delete(deleted.reference)
+    for number in (2, 3):
+        write(folder, f"{number}.csv", number)
+        store.load("d", str(folder), INCREMENTAL)
+    report = store.undelete(deleted.reference)
+    assert (report.latest, report.merges_with) == (False, ())
+    write(folder, "4.csv", 4)
+    if by_repair:
+        store.repair("d")
+    store.load("d", str(folder), INCREMENTAL)
+    assert (rows(store), len(listed(store))) == ([0, 1, 2, 3, 4], 5)
+    assert rows(store, deleted.reference) == [0, 1]
+    assert len(store.versions("d")) == 5
+
+
+def test_an_undeleted_version_whose_files_were_not_loaded_again_is_merged(store: Store, folder: Path) -> None:
+    store.load("d", str(write(folder, "0.csv", 0)), INCREMENTAL)
+    store.load("d", str(write(folder, "1.csv", 1)), INCREMENTAL)
+    deleted = store.version("d")
+    store.delete(deleted.reference)
+    store.load("d", str(write(folder, "2.csv", 2)), INCREMENTAL)
+    assert store.undelete(deleted.reference).merges_with == (store.version("d").label,)
+    store.repair("d")
+    assert (rows(store), len(listed(store))) == ([0, 1, 2], 3)
 
 
 class Killed(BaseException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.api import Store
-from millrace.errors import BadRowsError, InvalidNameError, UsageError
+from millrace.errors import BadRowsError, InvalidNameError, SourceTypeError, UsageError
 from millrace.load import LoadOptions, LoadReport
 from millrace.sources import BadRowBudget, Contract, Reaction, SourceOptions
 
@@ -152,6 +153,23 @@ def test_a_replay_appends_the_rows_that_fit_now_once(store: Store, visits: str) 
     assert len(store.versions("visits")) == 2
 
 
+def test_a_replay_with_a_type_that_does_not_fit_the_dataset_names_the_rejects(store: Store, visits: str) -> None:
+    store.load("visits", visits, options())
+    version = store.version("visits").reference
+    with pytest.raises(SourceTypeError, match=f"^rejects of {version} cannot be appended to {version}: column 'age'"):
+        store.replay("visits", column_types=[("age", "string")])
+
+
+def test_a_replay_adds_no_file_so_an_unchanged_source_is_not_loaded_over_it(store: Store, visits: str) -> None:
+    declared = replace(options(), skip_unchanged=True)
+    store.load("visits", visits, declared)
+    store.replay("visits", column_types=[("age", "float64")])
+    assert [file.uri for file in store.catalogue.pages.files(store.version("visits"))] == [visits]
+    assert store.load("visits", visits, declared).skipped == "unchanged"
+    assert store.load("visits", visits, replace(declared, mode="incremental")).skipped == "unchanged"
+    assert (2.5, "b") in rows(store, "visits")
+
+
 def test_a_replay_in_which_no_row_fits_makes_no_version_and_can_be_repeated(store: Store, visits: str) -> None:
     store.load("visits", visits, options())
     with pytest.raises(BadRowsError, match="none of the rows"):
@@ -284,3 +302,41 @@ def test_a_replay_gives_the_rows_of_the_mended_file(store: Store, tmp_path: Path
 def values(store: Store, name: str) -> list[tuple[float | None, int]]:
     table = store.dataset(name).to_table()
     return sorted(((row["age"], row["name"]) for row in table.to_pylist()), key=lambda value: value[1])
+
+
+def test_of_two_concurrent_replays_with_other_types_the_rejects_of_the_one_that_stays_are_left(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from millrace.load.version_row import VersionRowWriter
+
+    types = SourceOptions(column_types=(("age", "int64"), ("score", "int64")))
+    path, more = tmp_path / "visits.csv", tmp_path / "more.csv"
+    path.write_text("age,score\n1,1\n2.5,1\nx,1\n4,2.5\n")
+    more.write_text("age,score\n7,7\n")
+    loaded = replace(options(), source=types)
+    store.load("visits", str(path), loaded)
+    write, nested = VersionRowWriter.write, []
+
+    def late(steps: VersionRowWriter, plan: Any) -> Any:
+        if plan.dataset == "visits" and not nested:
+            nested.append(plan)
+            store.load("visits", str(more), replace(loaded, mode="append"))
+            store.replay("visits@1", column_types=[("age", "float64")])
+        return write(steps, plan)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VersionRowWriter, "write", late)
+        first = store.replay("visits@1", column_types=[("age", "float64"), ("score", "float64")]).load
+    expected = [(1, 1), (2.5, 1), (4, 2.5), (7, 7)]
+    assert sorted(rows(store, "visits")) == expected
+    assert [row[1] for row in rejected(store, first)] == [4]
+    message = store.replay("visits@1").message
+    assert message.endswith("for the 1 rows that are left")
+    reference = message.partition("; replay ")[2].split()[0]
+    with pytest.raises(BadRowsError):
+        store.replay(reference, column_types=[("score", "float64")])
+    for version in store.versions("visits"):
+        if version.settings.get("replays") and version.reference != reference:
+            with pytest.raises(UsageError, match="at the same moment as"):
+                store.replay(version.reference, column_types=[("score", "float64")])
+    assert sorted(rows(store, "visits")) == expected

@@ -13,6 +13,7 @@ from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.version import Version
 from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.rejects import REJECTS_ENDING
 from millrace.store.repair.repair import ALIVE
 
 
@@ -55,6 +56,9 @@ class GarbageSearch:
         protected = self._replicas.protected_versions(dataset)  # a tag may have been set at the moment of the deletion
         referenced, deleted = self.references(self._replicas.versions_with_data(dataset), protected)
         active = self.active_runs(attempts, referenced | set(deleted), now)
+        if dataset.endswith(REJECTS_ENDING):
+            # Rejects are rarely written, so only the attempts of the load itself show that it is active.
+            active |= self._loading(dataset.removesuffix(REJECTS_ENDING), now)
         garbage = []
         for attempt in attempts:
             age = _age(attempt, now)
@@ -68,6 +72,13 @@ class GarbageSearch:
                 removable, reason = age >= grace, f"no version references it, last seen {_words(age)} ago"
             garbage.append(Garbage(dataset, attempt.attempt_id, attempt.buckets + 1, attempt.run, reason, removable))
         return garbage
+
+    def _loading(self, dataset: str, now: datetime) -> set[str]:
+        """Return the active runs of a dataset."""
+        attempts = self._replicas.attempts(dataset)
+        protected = self._replicas.protected_versions(dataset)
+        referenced, deleted = self.references(self._replicas.versions_with_data(dataset), protected)
+        return self.active_runs(attempts, referenced | set(deleted), now)
 
     def references(
         self, versions: Sequence[Version], protected: Set[tuple[int, str]]

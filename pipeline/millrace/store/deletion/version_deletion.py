@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -63,7 +63,8 @@ class VersionDeletion:
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
 
-        Appends that no merge holds yet are kept too, because no other version holds their rows.
+        Appends that no merge holds yet are kept too, because no other version holds their rows. Rejects that a visible
+        version names are kept, and for 90 days those that no version has named.
         """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
@@ -75,6 +76,9 @@ class VersionDeletion:
         unmerged = {head.label for head in graph.heads(graph.latest.root)}
         first = graph.visible.index(graph.latest) + keep
         versions = [v for v in graph.visible[first:] if (v.number, v.hex) not in protected and v.label not in unmerged]
+        if name.endswith(REJECTS_ENDING):
+            loads = self._replicas.versions(name.removesuffix(REJECTS_ENDING))
+            versions = unneeded_rejects(loads, versions, datetime.now(UTC))
         return self._delete(name, versions, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:
@@ -93,9 +97,30 @@ class VersionDeletion:
             version=match.label,
             deleted_at=match.deleted_at,
             latest=graph.latest is not None and graph.latest.label == match.label,
-            merges_with=_merged_with(graph, match.label),
+            merges_with=self._merged_with(graph, match),
             dry_run=dry_run,
         )
+
+    def _merged_with(self, graph: VersionGraph, version: Version) -> tuple[str, ...]:
+        """Return the heads of the latest line with which the next append or repair merges the version.
+
+        An incremental version is not merged with one that has loaded its files again.
+        """
+        if graph.latest is None or graph.latest.mode == "replace":
+            return ()
+        heads = graph.heads(graph.latest.root)
+        if version.label not in (head.label for head in heads):
+            return ()
+        loaded = self._loads(version) if version.mode == "incremental" else {}
+        others = [head for head in heads if head.label != version.label]
+        return tuple(head.label for head in others if not _loaded_apart(loaded, self._loads(head) if loaded else {}))
+
+    def _loads(self, version: Version) -> dict[str, set[str]]:
+        """Return for each file of the version's list the versions that added it."""
+        loads: dict[str, set[str]] = {}
+        for file in self._catalogue.pages.files(self._catalogue.with_content(version)):
+            loads.setdefault(file.uri, set()).add(file.added_by)
+        return loads
 
     def _restore_rejects(self, dataset: str, label: str) -> None:
         """Restore a version of rejects if it was deleted; do nothing if its data is removed already."""
@@ -217,9 +242,5 @@ def _may_have_rejects(name: str) -> bool:
     return not name.endswith(REJECTS_ENDING) and len(name) + len(REJECTS_ENDING) <= _NAME_CHARACTERS_MAX
 
 
-def _merged_with(graph: VersionGraph, label: str) -> tuple[str, ...]:
-    """Return the heads of the latest line with which the next append or repair merges the version."""
-    if graph.latest is None or graph.latest.mode == "replace":
-        return ()
-    labels = [version.label for version in graph.heads(graph.latest.root)]
-    return tuple(other for other in labels if other != label) if label in labels else ()
+def _loaded_apart(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
+    return any(one[uri] - other[uri] and other[uri] - one[uri] for uri in one.keys() & other.keys())
