@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from millrace.arrow import decoded_type
-from millrace.errors import BadRowsError, UsageError
+from millrace.arrow import decoded_type, widest_type
+from millrace.errors import BadRowsError, SourceTypeError, UsageError
 from millrace.load.options import LoadOptions
 from millrace.load.plan import LoadPlan
 from millrace.load.planning import make_plan
@@ -180,9 +180,14 @@ def _options(
     options = SourceOptions.from_json(reading["options"])
     latest = VersionGraph(catalogue.all_versions(version.dataset)).latest or version
     stored = catalogue.pages.schema(catalogue.with_content(latest))
+    new_names = dict(options.rename)
     old_names = {new: name for name, new in options.rename}
     types = {old_names.get(field.name, field.name): str(decoded_type(field.type)) for field in stored}
     columns = None if options.columns is None else tuple(dict.fromkeys((*options.columns, *types)))
+    for name, spelling in column_types:
+        field = stored.field(name) if (name := new_names.get(name, name)) in stored.names else None
+        if field is not None and widest_type([field.type, parse_type(spelling)]) is None:
+            raise _other_type(version, latest, field, spelling)
     types = {name: spelling for name, spelling in types.items() if _is_given(spelling)} | dict(column_types)
     is_csv = reading["format"] == "csv"
     schema_file = _schema_file(folder, reading["schema_file"]) if is_csv and reading["schema_file"] else None
@@ -196,6 +201,17 @@ def _options(
         encoding="utf-8",
         header=True,
         skip_rows=0,
+    )
+
+
+def _other_type(version: Version, latest: Version, field: pa.Field, spelling: str) -> SourceTypeError:
+    return SourceTypeError(
+        f"rejects of {version.reference} cannot be appended to {latest.reference}: column {field.name!r} is "
+        f"{field.type} in the dataset and {spelling} in the source",
+        hint=f"give {field.type}, or a type that holds its values",
+        column=field.name,
+        expected=str(field.type),
+        actual=spelling,
     )
 
 
