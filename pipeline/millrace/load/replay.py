@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from millrace.arrow import decoded_type
-from millrace.errors import BadRowsError, UsageError
+from millrace.arrow import decoded_type, widest_type
+from millrace.errors import BadRowsError, SourceTypeError, UsageError
 from millrace.load.options import LoadOptions
 from millrace.load.plan import LoadPlan
 from millrace.load.planning import make_plan
@@ -25,10 +25,11 @@ from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport
 from millrace.load.split import SplitResult
 from millrace.settings import Settings
-from millrace.sources import REJECTS_ENDING, BadRowBudget, SourceOptions, parse_type
+from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions, parse_type
 from millrace.store import Catalogue, Version, VersionGraph
 
 _ALL: Final = BadRowBudget(percent=100)
+_LATEST: Final = Contract(columns=Reaction.DISCARD_ROW, types=Reaction.EVOLVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +149,11 @@ def replay_plan(
 ) -> LoadPlan:
     """Return the plan of the append that loads the rows of ``files`` that fit.
 
-    A column has the type that is given, else its type in the latest version.
+    A column has the type that is given, else its type in the latest version. That version may have more columns than
+    the rows, and rows with a value in another column do not fit.
     """
     options = _options(catalogue, version, reading, column_types, folder)
-    load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL)
+    load_options = LoadOptions(mode="append", source=options, bad_rows=_ALL, contract=_LATEST)
     run = replay_run(version)
     plan = make_plan(
         catalogue,
@@ -179,7 +181,13 @@ def _options(
     latest = VersionGraph(catalogue.all_versions(version.dataset)).latest or version
     stored = catalogue.pages.schema(catalogue.with_content(latest))
     new_names = dict(options.rename)
-    types = {name: str(decoded_type(stored.field(new_names.get(name, name)).type)) for name in reading["columns"]}
+    old_names = {new: name for name, new in options.rename}
+    types = {old_names.get(field.name, field.name): str(decoded_type(field.type)) for field in stored}
+    columns = None if options.columns is None else tuple(dict.fromkeys((*options.columns, *types)))
+    for name, spelling in column_types:
+        field = stored.field(name) if (name := new_names.get(name, name)) in stored.names else None
+        if field is not None and widest_type([field.type, parse_type(spelling)]) is None:
+            raise _other_type(version, latest, field, spelling)
     types = {name: spelling for name, spelling in types.items() if _is_given(spelling)} | dict(column_types)
     is_csv = reading["format"] == "csv"
     schema_file = _schema_file(folder, reading["schema_file"]) if is_csv and reading["schema_file"] else None
@@ -187,11 +195,23 @@ def _options(
         options,
         format="csv" if is_csv else "jsonl",
         column_types=tuple(types.items()),
+        columns=columns,
         schema_file=schema_file,
         records=None,
         encoding="utf-8",
         header=True,
         skip_rows=0,
+    )
+
+
+def _other_type(version: Version, latest: Version, field: pa.Field, spelling: str) -> SourceTypeError:
+    return SourceTypeError(
+        f"rejects of {version.reference} cannot be appended to {latest.reference}: column {field.name!r} is "
+        f"{field.type} in the dataset and {spelling} in the source",
+        hint=f"give {field.type}, or a type that holds its values",
+        column=field.name,
+        expected=str(field.type),
+        actual=spelling,
     )
 
 

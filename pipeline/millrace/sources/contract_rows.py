@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.arrow import filtered
+from millrace.arrow import BYTES, filtered, holds
 from millrace.display import shortened
 from millrace.errors import SourceTypeError
 from millrace.sources.fitting import fitted
@@ -115,10 +115,9 @@ class ContractRows:
                 if keep[row] or (one.kind is not RejectKind.DISCARDED_VALUE and not of_row):
                     of_row.append(one)
         rows = sorted(row for row, of_row in reasons.items() if of_row)
-        raw = batch.take(pa.array(rows, pa.int64()))
         start += self._first_row() + 1
-        for number, row in enumerate(rows):
-            text, is_complete = _raw(raw.slice(number, 1))
+        for row in rows:
+            text, is_complete = _raw(batch.slice(row, 1))
             for one in reasons[row]:
                 value = batch.column(one.column)[row]
                 reason = f"{shortened(str(value))} ({value.type}): {one.expected}"
@@ -141,8 +140,14 @@ def _true(mask: pa.Array) -> Any:
 
 
 def _raw(row: pa.RecordBatch) -> tuple[str, bool]:
-    """Return a row as JSON for a reject, and whether it is complete."""
+    """Return a row as JSON for a reject, and whether the row can be read from it again; JSON has no bytes."""
     try:
-        return raw_text(json.dumps(row.to_pylist()[0], default=str, ensure_ascii=False).encode())
+        text, is_complete = raw_text(json.dumps(row.to_pylist()[0], default=str, ensure_ascii=False).encode())
     except (ValueError, OverflowError):  # a date that Python's calendar does not have
         return "", False
+    has_bytes = any(not column.null_count and holds(column.type, _is_bytes) for column in row.columns)
+    return text, is_complete and not has_bytes
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return kind in BYTES or bool(pa.types.is_fixed_size_binary(kind))

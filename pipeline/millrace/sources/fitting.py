@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.arrow import TEXTS, decoded_type, nulls_of, wider_type
+from millrace.arrow import TEXTS, decoded_type, holds, nulls_of, same_values, wider_type
 from millrace.compat.pyarrow.types import fields_of
 
 _LIMITS = {8: 2.0**7, 16: 2.0**15, 32: 2.0**31, 64: 2.0**63}
@@ -38,8 +38,19 @@ def fitted(array: pa.Array, kind: pa.DataType) -> Fitted:
         values = _exact_numbers(plain, target)
     else:
         values = pa.concat_arrays(_exact_casts(plain, target)) if len(plain) else nulls_of(0, target)
-    misfits = _rows(pc.and_(pc.is_valid(plain), pc.is_null(values)))
-    return Fitted(values.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else values, misfits)
+    if pa.types.is_dictionary(kind):
+        values = _encoded(values, kind)
+    return Fitted(values, _rows(pc.and_(pc.is_valid(plain), pc.is_null(values))))
+
+
+def _encoded(values: pa.Array, kind: pa.DictionaryType) -> pa.Array:
+    """Return the values as a dictionary; those for which its indices are too narrow are null."""
+    encoded = values.dictionary_encode()
+    # Arrow encodes with indices of 32 bits.
+    bits = min(kind.index_type.bit_width - pa.types.is_signed_integer(kind.index_type), 31)
+    indices = pc.if_else(pc.less_equal(encoded.indices, pa.scalar(2**bits - 1, pa.int32())), encoded.indices, None)
+    words = encoded.dictionary.slice(0, 2**bits).cast(kind.value_type)
+    return pa.DictionaryArray.from_arrays(indices.cast(kind.index_type), words, ordered=kind.ordered)
 
 
 def _rows(mask: pa.Array) -> Any:
@@ -117,7 +128,9 @@ def _exact_casts(array: pa.Array, kind: pa.DataType) -> list[pa.Array]:
     """Return the values in parts, cast to ``kind``; a value that the cast would change is null."""
     try:
         values = array.cast(kind)
-        if not pa.types.is_temporal(kind) or values.cast(array.type).equals(array):
+        # Arrow's cast truncates times, and rounds floats in lists and structs, without an error.
+        may_change = pa.types.is_temporal(kind) or holds(kind, pa.types.is_floating)
+        if not may_change or same_values(values.cast(array.type), array):
             return [values]
     except _ERRORS:
         pass

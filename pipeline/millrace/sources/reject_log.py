@@ -41,8 +41,8 @@ class RejectLog:
     """The rejects of one read, in the order of its rows.
 
     ``bytes_max`` bounds their size; rejects beyond it are counted in ``unstored``. ``header`` has the columns of each
-    text file with a reject, in the order of the file. Not safe for several threads. A preview has
-    no limit of rows (``is_limited``).
+    text file with a reject, in the order of the file. ``reasons`` has the first ten bad rows, and in a replay the first
+    ten of all rows that do not fit. Not safe for several threads. A preview has no limit of rows (``is_limited``).
     """
 
     def __init__(self, rules: RowRules, *, bytes_max: int = REJECTS_BYTES_MAX, is_limited: bool = True) -> None:
@@ -61,7 +61,8 @@ class RejectLog:
         """Add a reject, and raise ``BadRowsError`` if there are more bad rows than the budget's number of rows."""
         reject = reject if self.origins is None else self.origins.of(reject)
         self.counts[reject.kind] += 1
-        if reject.kind is RejectKind.BAD and len(self.reasons) < _REASONS_MAX:
+        is_reason = reject.kind is RejectKind.BAD or self.origins is not None
+        if is_reason and len(self.reasons) < _REASONS_MAX:
             self.reasons.append(_sentence(reject))
         self._keep(reject)
         if self._rows_max is not None and self.counts[RejectKind.BAD] > self._rows_max:

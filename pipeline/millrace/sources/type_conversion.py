@@ -100,6 +100,15 @@ def _is_no_json(kind: pa.DataType) -> bool:
     return bool(is_json_time(kind) or types.is_dictionary(kind) or types.is_duration(kind) or types.is_float16(kind))
 
 
+def check_decimals(array: pa.Array) -> None:
+    """Raise ``pa.ArrowInvalid`` for a decimal with more digits than its type, at any depth.
+
+    pyarrow reads ``1000`` as ``decimal128(5, 2)``, which has three digits before the point.
+    """
+    if holds(array.type, pa.types.is_decimal):
+        array.validate(full=True)
+
+
 def converted(array: Any, kind: Any) -> pa.Array:
     """Return the values of a parser converted to ``kind``; their type is the ``csv_type`` or ``json_type`` of it.
 

@@ -174,6 +174,38 @@ def test_values_of_a_new_column_that_is_left_out_are_counted(
     assert [warning.code for warning in report.warnings] == ["new_column"]
 
 
+def test_values_that_are_left_out_are_counted_beside_a_broken_record(store: Store, text: Text, old: str) -> None:
+    options = replace(by(Contract(columns=Reaction.DISCARD_VALUE)), bad_rows=BadRowBudget(rows=1))
+    report = store.load("d", text("new.csv", "n,t,u", "3,z,", "4,w,7", "5", "6,v,8"), options)
+    assert (report.rows, report.rejected, report.discarded_values) == (3, 1, 2)
+    report = store.load("d", text("broken.csv", "n,t,u", "5"), options)
+    assert (report.rows, report.rejected, report.discarded_values) == (0, 1, 0)
+
+
+def test_rows_with_views_of_text_are_set_aside(store: Store, tmp_path: Path) -> None:
+    for name, numbers in (("old", pa.array([1, 2])), ("new", pa.array([0.5, 3.0]))):
+        table = pa.table({"n": numbers, "t": pa.array(["a", "b"], pa.string_view())})
+        with pa.ipc.new_file(str(tmp_path / f"{name}.arrow"), table.schema) as writer:
+            writer.write_table(table)
+    store.load("d", tmp_path / "old.arrow")
+    report = store.load("d", str(tmp_path / "new.arrow"), by(Contract(types=Reaction.DISCARD_ROW)))
+    assert [row["n"] for row in rows(store)] == [1, 2, 3]
+    assert rows(store, str(report.rejects))[0]["raw"] == '{"n": 0.5, "t": "a"}'
+
+
+@pytest.mark.parametrize("types", [Reaction.FREEZE, Reaction.EVOLVE])
+def test_an_agreed_type_that_a_format_cannot_be_read_as_is_refused_by_name(
+    store: Store, tmp_path: Path, text: Text, types: Reaction
+) -> None:
+    table = pa.table({"n": [1], "i": pa.array([(1, 2, 3)], pa.month_day_nano_interval())})
+    with pa.ipc.new_file(str(tmp_path / "old.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    store.load("d", tmp_path / "old.arrow")
+    for new in (text("new.jsonl", '{"n":1}'), text("new.csv", "n", "1")):
+        with pytest.raises(UsageError, match=r"column 'i' of .* cannot be read as month_day_nano_interval"):
+            store.load("d", new, by(Contract(types=types)))
+
+
 @pytest.mark.parametrize("format", ["CSV", "JSON lines", "Parquet"])
 @pytest.mark.parametrize(
     ("types", "expected", "counts"),

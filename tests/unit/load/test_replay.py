@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from millrace.api import Store
 from millrace.errors import BadRowsError, InvalidNameError, SourceTypeError, UsageError
 from millrace.load import LoadOptions, LoadReport
-from millrace.sources import BadRowBudget, SourceOptions
+from millrace.sources import BadRowBudget, Contract, Reaction, SourceOptions
 
 AGE = (("age", "int64"),)
 
@@ -205,6 +208,68 @@ def test_rows_whose_text_is_not_complete_are_counted_and_not_replayed(store: Sto
     store.load("visits", tmp_path / "a.csv", options())
     replay = store.replay("visits", column_types=[("age", "float64")])
     assert (replay.cut, rows(store, "visits")) == (2, [(1.0, "a"), (2.5, "b")])
+
+
+LINES = {
+    "csv": ("age,name\n1,a\n2.5,b\n", "age,name,city\n3,c,x\n"),
+    "jsonl": ('{"age":1,"name":"a"}\n{"age":2.5,"name":"b"}\n', '{"age":3,"name":"c","city":"x"}\n'),
+}
+
+
+@pytest.mark.parametrize("format", LINES)
+def test_a_version_is_replayed_after_appends_with_new_columns(store: Store, tmp_path: Path, format: str) -> None:
+    first, second = tmp_path / f"first.{format}", tmp_path / f"second.{format}"
+    for path, text in zip((first, second), LINES[format], strict=True):
+        path.write_text(text)
+    store.load("visits", first, options(infer_bytes=1, columns=("age", "name")))
+    replayed = store.version("visits").reference
+    store.load("visits", second, LoadOptions(mode="append", contract=Contract()))
+    store.replay(replayed, column_types=[("age", "float64")])
+    assert rows(store, "visits") == [(1, "a", None), (3, "c", "x"), (2.5, "b", None)]
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_rows_dropped_for_a_new_column_stay_until_the_dataset_has_it(store: Store, tmp_path: Path, format: str) -> None:
+    table = pa.table({"age": [1, 2], "name": ["a", "b"], "city": ["x", None]})
+    for name, part in (("old", table.select(["age", "name"])), ("new", table)):
+        path = tmp_path / f"{name}.{format}"
+        if format == "parquet":
+            pq.write_table(part, path)
+        elif format == "csv":
+            lines = [",".join(value or "" for value in map(str, row.values())) for row in part.to_pylist()]
+            path.write_text("\n".join([",".join(part.column_names), *(line.replace("None", "") for line in lines)]))
+        else:
+            present = [{name: value for name, value in row.items() if value} for row in part.to_pylist()]
+            path.write_text("\n".join(map(json.dumps, present)))
+    old, new = str(tmp_path / f"old.{format}"), str(tmp_path / f"new.{format}")
+    store.load("visits", old)
+    drop = Contract(columns=Reaction.DISCARD_ROW)
+    assert store.load("visits", new, LoadOptions(mode="append", contract=drop)).discarded_rows == 1
+    replayed = store.version("visits").reference
+    with pytest.raises(BadRowsError, match=r"the first: new.*column 'city'"):
+        store.replay(replayed)
+    store.load("visits", new, LoadOptions(mode="append", contract=Contract()))
+    store.replay(replayed)
+    assert rows(store, "visits")[-1] == (1, "a", "x")
+
+
+def test_a_line_with_a_new_column_does_not_keep_the_others_from_a_replay(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"age":1}\n{"age":2,"name":"b"}\n{"age":2.5}\n')
+    assert store.load("visits", tmp_path / "a.jsonl", options(infer_bytes=1)).rejected == 2
+    replay = store.replay("visits", column_types=[("age", "float64")])
+    assert rows(store, "visits") == [(1,), (2.5,)]
+    assert [line for _, line, *_ in rejected(store, replay.load)] == [2]
+
+
+def test_rows_with_bytes_are_not_replayed_because_json_has_no_bytes(store: Store, tmp_path: Path) -> None:
+    nothing = pa.nulls(1, pa.binary())
+    for name, numbers, data in (("old", pa.array([1], pa.int32()), nothing), ("new", [2**40], pa.array([b"\x00"]))):
+        pq.write_table(pa.table({"n": numbers, "data": data}), tmp_path / f"{name}.parquet")
+    store.load("d", tmp_path / "old.parquet")
+    drop = LoadOptions(mode="append", contract=Contract(types=Reaction.DISCARD_ROW))
+    store.load("d", tmp_path / "new.parquet", drop)
+    replay = store.replay("d", column_types=[("n", "int64")])
+    assert (replay.cut, replay.load, rows(store, "d")) == (1, None, [(1, None)])
 
 
 def test_names_of_rejects_are_reserved_and_names_too_long_for_them_are_refused(store: Store, visits: str) -> None:

@@ -50,7 +50,19 @@ def source(folder: Path, name: str, content: bytes, rules: RowRules = MANY, **op
 
 GOOD_CSV = st.builds(lambda number, text: f"{number},{text}", st.integers(-(2**40), 2**40), st.sampled_from("abc"))
 BAD_CSV = st.sampled_from(
-    ["x,a", "1.5,b", "1,a,b", "7", '"1",a,"c', "2,\udcff", "99999999999999999999,a", ",a,", "0x1G,c", "+-1,b"]
+    [
+        "x,a",
+        "1.5,b",
+        "1,a,b",
+        "7",
+        "3,\udcff,b",
+        '"1",a,"c',
+        "2,\udcff",
+        "99999999999999999999,a",
+        ",a,",
+        "0x1G,c",
+        "+-1,b",
+    ]
 )
 CSV_LINES = st.lists(st.tuples(st.one_of(GOOD_CSV, GOOD_CSV, BAD_CSV), st.sampled_from(["\n", "\r\n", "\n\n"])))
 
@@ -155,6 +167,24 @@ def test_a_value_that_does_not_fit_is_made_null_and_set_aside_where_the_rules_sa
     ]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_large_integers_stay_in_rows_in_which_another_value_is_made_null(tmp_path: Path, name: str) -> None:
+    rules = RowRules(types=Reaction.DISCARD_VALUE)
+    for large in ([0], [0, 2], [1]):
+        numbers = [2**53 + 1 if row in large else row for row in range(3)]
+        ages = ["x" if row in large else row for row in range(3)]
+        lines = ["n,age", *(f"{n},{age}" for n, age in zip(numbers, ages, strict=True))]
+        if name == "a.jsonl":
+            lines = [json.dumps({"n": n, "age": age}) for n, age in zip(numbers, ages, strict=True)]
+        types = (("n", "int64"), ("age", "int64"))
+        plan = replace(source(tmp_path, name, "\n".join(lines).encode(), rules), agreed=2)
+        plan = replace(plan, schema=pa.schema([(column, pa.int64()) for column, _ in types]))
+        rows, rejects = outcome(plan)
+        assert [row["n"] for row in rows] == numbers
+        assert [row["age"] for row in rows] == [None if age == "x" else age for age in ages]
+        assert len(rejects) == len(large)
+
+
 def test_a_row_that_does_not_fit_is_dropped_without_counting_where_the_rules_say_so(tmp_path: Path) -> None:
     rules = RowRules(types=Reaction.DISCARD_ROW)
     plan = source(tmp_path, "a.csv", b"a\n1\nx\n3\n", rules, column_types=(("a", "int64"),))
@@ -170,6 +200,19 @@ def test_types_that_are_frozen_do_not_widen(tmp_path: Path) -> None:
         plan = replace(source(tmp_path, "a.csv", content, rules, infer_bytes=20), agreed=2)
         _, rejects = outcome(plan)
         assert [reject["raw"] for reject in rejects] == expected
+
+
+@pytest.mark.parametrize("kind", ["decimal128(5, 2)", "decimal256(5, 2)"])
+def test_a_decimal_with_more_digits_than_its_type_is_set_aside(tmp_path: Path, kind: str) -> None:
+    numbers = ["999.99", "1000", "-1000.5", "-999.99", "99999", "1"]
+    csv = "\n".join(["a", *numbers]).encode()
+    jsonl = "\n".join(f'{{"a":"{number}"}}' for number in numbers).encode()
+    for name, content in (("a.csv", csv), ("a.jsonl", jsonl)):
+        rows, rejects = outcome(source(tmp_path, name, content, column_types=(("a", kind),)))
+        assert [str(row["a"]) for row in rows] == ["999.99", "-999.99", "1.00"]
+        assert [reject["column"] for reject in rejects] == ["a"] * 3
+    with pytest.raises(SourceTypeError, match=r"line 3: column 'a' was .* and is '1000'"):
+        outcome(source(tmp_path, "a.csv", csv, RowRules(), column_types=(("a", kind),)))
 
 
 def test_a_bad_row_does_not_widen_a_column_of_integers(tmp_path: Path) -> None:
@@ -198,6 +241,11 @@ def test_ragged_rows_within_the_inferred_bytes_are_set_aside(tmp_path: Path) -> 
     assert plan.schema == pa.schema([("a", pa.int64()), ("b", pa.string())])
     rows, rejects = outcome(plan)
     assert ([row["a"] for row in rows], [reject["line"] for reject in rejects]) == ([1, 4], [3, 4])
+
+
+def test_a_ragged_row_that_is_not_utf_8_is_set_aside(tmp_path: Path) -> None:
+    rows, rejects = outcome(source(tmp_path, "a.csv", b"a,b\n1,x\n2,\xff,y\n3\n4,\xff\n5,z\n"))
+    assert ([row["a"] for row in rows], [reject["line"] for reject in rejects]) == ([1, 5], [3, 4, 5])
 
 
 def test_invalid_lines_within_the_inferred_bytes_are_set_aside(tmp_path: Path) -> None:

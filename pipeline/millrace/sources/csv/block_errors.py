@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from millrace.compat.pyarrow.csv import keep_mark
+from millrace.compat.pyarrow.csv import as_ascii
 from millrace.display import shortened
 from millrace.errors import SourceFormatError, SourceTypeError
 from millrace.names import column_type_option
@@ -73,7 +73,7 @@ class BlockErrors:
             rows.append(row)
             return "error"
 
-        data = keep_mark(block.data)
+        data = as_ascii(block.data)
         with suppress(pa.ArrowInvalid):
             pc.read_csv(
                 pa.BufferReader(data),

@@ -145,8 +145,7 @@ def _types(
     def parse(block: Block, types: Types) -> pa.RecordBatch:
         return parser.parse(block, types, list(types))
 
-    agreed = agreed_types(agreement, given, sample, parse, TypedCsvParser.errors)
-    check_types(agreed)
+    agreed = agreed_types(agreement, given, sample, parse, TypedCsvParser.errors, check_types)
     given = {**agreed, **given}
     if rules.sets_aside and all(name in given for name in names):
         return given, []  # nothing is inferred, and rows that do not fit are set aside when they are loaded

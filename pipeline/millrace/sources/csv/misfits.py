@@ -17,7 +17,7 @@ import pyarrow.compute as compute
 import pyarrow.csv as pc
 
 from millrace.arrow import Path
-from millrace.compat.pyarrow.csv import keep_mark
+from millrace.compat.pyarrow.csv import as_ascii
 from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
@@ -81,6 +81,13 @@ class CsvRecordParser:
         unfit, types, batch = self._separated(records, types, exact, final=self._final, unfit=unfit)
         return Separated(records, sorted(unfit.values()), types, batch)
 
+    def divisible(self, block: Block) -> Block:
+        """Return the block without the records that are not UTF-8 or cannot be divided into the columns."""
+        records = self._records(block)
+        records = records.without(records.not_utf8())
+        whole = records.without(misfit.row for misfit in self._ragged(records)) if len(records) else records
+        return whole.part(0, len(whole))
+
     def _records(self, block: Block) -> Records:
         return Records.of(block, record_starts(block.data, scan_quotes(block.data, self._delimiter)))
 
@@ -131,7 +138,7 @@ class CsvRecordParser:
             return "skip"
 
         block = records.part(0, len(records))
-        data = keep_mark(block.data)
+        data = as_ascii(block.data)
         pc.read_csv(
             pa.BufferReader(data),
             read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=block.columns),

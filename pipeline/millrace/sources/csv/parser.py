@@ -15,7 +15,7 @@ from millrace.sources.csv.nulls import EMPTY_IS_NULL, has_empty_text, nulls_in_t
 from millrace.sources.date_formats import DateFormats
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
-from millrace.sources.type_conversion import converted, csv_type
+from millrace.sources.type_conversion import check_decimals, converted, csv_type
 from millrace.sources.types import written_columns
 from millrace.sources.values import first_invalid
 
@@ -72,13 +72,13 @@ class CsvParser:
         """
         for number, field in enumerate(batch.schema):
             kind = types.get(field.name, field.type)
-            if field.type.equals(kind):
+            if field.type.equals(kind) and not pa.types.is_decimal(kind):
                 continue
             is_date = self._dates.reads(kind)
             if self._default_nulls and pa.types.is_string(field.type) and (is_date or pa.types.is_decimal(kind)):
                 batch = nulls_in_text(batch, frozenset([field.name]))
             column = batch.column(number)
-            convert = partial(self._dates.read if is_date else converted, kind=kind)
+            convert = partial(self._dates.read if is_date else _checked, kind=kind)
             try:
                 batch = batch.set_column(number, field.with_type(kind), convert(column))
             except pa.ArrowInvalid as error:
@@ -133,6 +133,11 @@ class CsvParser:
         if len(batches) == 1:
             return batches[0]
         return table.combine_chunks().to_batches()[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
+
+
+def _checked(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    check_decimals(column)
+    return converted(column, kind)
 
 
 def _convert_options(options: SourceOptions) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Column types of nulls and integers widen where a block needs it. Any other misma
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 
 import pyarrow as pa
@@ -49,17 +49,23 @@ def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent, reje
     parser = TypedCsvParser(blocks.text, plan.options, types, given, final, may_lack_columns=may_differ)
     parser.dropping_columns = NewColumns.of(plan, parser.parser, Reaction.DISCARD_ROW)
     left_out = NewColumns.of(plan, parser.parser, Reaction.DISCARD_VALUE)
-    separator = None
-    if plan.rules.sets_aside:
-        records = CsvRecordParser(parser.parser, plan.options, tuple(types), types_given, final)
-        records.dropping_columns = parser.dropping_columns
-        separator = RowSeparator(records, blocks.text, rejects)
+    records = CsvRecordParser(parser.parser, plan.options, tuple(types), types_given, final)
+    records.dropping_columns = parser.dropping_columns
+    separator = RowSeparator(records, blocks.text, rejects) if plan.rules.sets_aside else None
     typed = TypedBlocks(parser, types, given, separator)
     for block, batch in typed.batches(blocks.of_parts(parts)):
         if left_out is not None:
-            with suppress(pa.ArrowInvalid):  # a block with broken records, which are set aside
-                rejects.counts[RejectKind.DISCARDED_VALUE] += left_out.count(block)
+            rejects.counts[RejectKind.DISCARDED_VALUE] += _count(left_out, block, records)
         yield ReadBatch(parser.with_nulls(batch), block.file, block.position - block.stream_start)
+
+
+def _count(left_out: NewColumns, block: Block, records: CsvRecordParser) -> int:
+    """Return the number of values that are left out, without those of broken records, which are set aside."""
+    try:
+        return left_out.count(block)
+    except pa.ArrowInvalid:
+        rest = records.divisible(block)
+        return left_out.count(rest) if rest.data else 0
 
 
 class CsvBlocks:

@@ -67,8 +67,7 @@ def plan_lines(
     def parse(block: Block, types: Types) -> pa.RecordBatch:
         return TypedLineParser(None, types).parse(block.data, types, "ignore" if types else "infer")
 
-    agreed = agreed_types(agreement, given, sample, parse, ERRORS)
-    check_types(agreed)
+    agreed = agreed_types(agreement, given, sample, parse, ERRORS, check_types)
     parser = TypedLineParser(options.columns, {**agreed, **given})
     types = _infer_types(sample(), parser, text, rules)
     appeared = [*types, *parser.left_out]

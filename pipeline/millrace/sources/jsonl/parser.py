@@ -20,7 +20,7 @@ from millrace.compat.pyarrow.json import with_complete_lists
 from millrace.errors import UsageError
 from millrace.sources.jsonl.times import as_text, holds_times
 from millrace.sources.text.records import record_ends, record_starts
-from millrace.sources.type_conversion import check_times, converted, is_json_time, json_type
+from millrace.sources.type_conversion import check_decimals, check_times, converted, is_json_time, json_type
 
 MAX_DEPTH = 60
 """Arrow's IPC reader stops at 64 levels. pyarrow's JSON parser crashes somewhere below 20,000."""
@@ -68,6 +68,8 @@ def _read(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Tab
         if field.name in types and holds(field.type, is_json_time):
             for chunk in table.column(number).chunks:
                 check_times(chunk)
+        for chunk in table.column(number).chunks:
+            check_decimals(chunk)
         if not field.type.equals(kind):
             column = pa.chunked_array([converted(chunk, kind) for chunk in table.column(number).chunks], kind)
             table = table.set_column(number, field.with_type(kind), column)

@@ -21,14 +21,17 @@ def agreed_types(
     blocks: Callable[[], Iterable[Block]],
     parse: Callable[[Block, Types], object],
     errors: tuple[type[Exception], ...],
+    check: Callable[[Types], None],
 ) -> Types:
     """Return the agreed types with which columns are parsed, without those whose types are ``given``.
 
-    If types evolve, a column is left out if a value in ``blocks()`` does not fit. Its type is then inferred.
+    If types evolve, a column is left out if a value in ``blocks()`` does not fit. Its type is then inferred. ``check``
+    raises ``UsageError`` for a type that the format cannot be read as.
     """
     if agreement is None:
         return {}
     types = {field.name: field.type for field in agreement.schema if field.name not in given}
+    check(types)
     if agreement.types is not Reaction.EVOLVE:
         return types
     types = {name: kind for name, kind in types.items() if not pa.types.is_null(kind)}

@@ -61,12 +61,13 @@ class RecordParser(Protocol):
 class FittingRows(NamedTuple):
     """The rows of a block that fit, with the types they were parsed with, and the misfits in the order of the records.
 
-    ``block`` has the records that fit as a whole.
+    ``parts`` has the same rows with their texts: the records that fit as a whole, and each record of which a value
+    became null.
     """
 
     batch: pa.RecordBatch
     types: Types
-    block: Block
+    parts: list[tuple[Block, pa.RecordBatch]]
     records: Records
     misfits: list[Misfit]
 
@@ -93,7 +94,10 @@ class RowSeparator:
         rows = {misfit.row: [misfit] for misfit in misfits}
         partial = self._with_nulls(records, rows, types)
         every = [misfit for of_row in rows.values() for misfit in of_row]
-        return FittingRows(_in_order(batch, fitting, partial), types, whole, records, every)
+        parts = [(records.only([number]).part(0, 1), row) for number, row in partial]
+        if len(fitting):
+            parts.insert(0, (whole, batch))
+        return FittingRows(_in_order(batch, fitting, partial), types, parts, records, every)
 
     def _parse(self, records: Records, types: Types) -> pa.RecordBatch:
         if not len(records):

@@ -128,7 +128,8 @@ class TypedBlocks:
         is_current = unfit is not None and unfit.types is self.types and unfit.exact == exact
         fitting = unfit.fitting if unfit and is_current else self._separator.separate(block, self.types, exact)
         self._separator.set_aside(fitting)
-        self._whole_numbers.check(fitting.batch, True, partial(self._parser.changed_number, fitting.block))
+        for part, rows in fitting.parts:
+            self._whole_numbers.check(rows, True, partial(self._parser.changed_number, part))
         self.types = fitting.types
         return fitting.batch
 
