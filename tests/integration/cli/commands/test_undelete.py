@@ -209,7 +209,7 @@ def test_a_keyspace_of_schema_2_is_refused_by_number_and_not_changed(settings: A
         run(f"DROP TABLE {keyspace}.attempts")
         run(f"ALTER TABLE {keyspace}.versions WITH comment = 'millrace schema 2'")
         for use in (Store.connect, Store.init):
-            with pytest.raises(StoreSchemaError, match="has schema 2, this Millrace has 3: drop the keyspace"):
+            with pytest.raises(StoreSchemaError, match="has schema 2, this Millrace has 4: drop the keyspace"):
                 use(made)
         tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s"
         assert "attempts" not in {row.table_name for row in cassandra.session.execute(tables, (keyspace,))}
