@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from uuid import uuid4
 from xml.sax.saxutils import escape
 
 BUCKET = "lake"
@@ -221,14 +223,17 @@ def s3_server() -> Iterator[S3Server]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    # Its users and buckets belong to the process, in which another server may be running with authorisation on.
     before = settings.INITIAL_NO_AUTH_ACTION_COUNT
+    settings.INITIAL_NO_AUTH_ACTION_COUNT = math.inf
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
         key, secret = _user(boto3, url)
         access = {"aws_access_key_id": key, "aws_secret_access_key": secret}
         client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **access)
-        client.create_bucket(Bucket=BUCKET)
+        if BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+            client.create_bucket(Bucket=BUCKET)
         settings.INITIAL_NO_AUTH_ACTION_COUNT, ActionAuthenticatorMixin.request_count = 0.0, 0
         with Proxy(url).running() as proxy:
             yield S3Server(proxy, client, key, secret)
@@ -240,11 +245,12 @@ def s3_server() -> Iterator[S3Server]:
 def _user(boto3: Any, url: str) -> tuple[str, str]:
     access = {"aws_access_key_id": "first", "aws_secret_access_key": "first"}
     users = boto3.client("iam", endpoint_url=url, region_name="us-east-1", **access)
-    users.create_user(UserName="loader")
+    name = f"loader-{uuid4().hex}"
+    users.create_user(UserName=name)
     statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    users.put_user_policy(UserName="loader", PolicyName="all", PolicyDocument=policy)
-    made = users.create_access_key(UserName="loader")["AccessKey"]
+    users.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=policy)
+    made = users.create_access_key(UserName=name)["AccessKey"]
     return made["AccessKeyId"], made["SecretAccessKey"]
 
 

@@ -142,6 +142,8 @@ def test_the_total_is_complete_after_the_plan_and_the_headline_counts_the_loaded
             "stored_bytes": version.stored_bytes // (1 if mode == "replace" else 2),
             "columns": [["id", "int64"], ["word", "string"], ["value", "double"]],
             "columns_total": 3,
+            "rejected": 0,
+            "skipped": "",
         }
 
 
@@ -169,7 +171,7 @@ def test_the_result_is_the_load_report_and_xcoms_are_small(
     assert all(len(json.dumps(value)) < 64_000 for value in values.values())
     assert set(values["load", 0, "return_value"]) == {
         "split", "attempt_id", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
-        "retries", "schema", "content", "span_s",
+        "retries", "schema", "contents", "rejects", "span_s",
     }  # fmt: skip
     assert list(report["stages"]) == ["plan", "load", "verify", "publish"]
     assert (report["state"], report["source_facts"]["files"]) == ("succeeded", 3)
