@@ -50,7 +50,7 @@ name, source = sys.argv[1:]
 if source.startswith("stream:"):
     source = stream(int(source.partition(":")[2]))
 with Store.connect(load_settings(redis={"url": ""}, kafka={"bootstrap_servers": ""})) as store, loader_memory():
-    report = store.load(name, source, connection="lake" if source.startswith("s3:") else None)
+    report = store.load(name, source, connection="lake" if sys.argv[2].startswith("s3:") else None)
 # Not ru_maxrss: that begins with what the parent had.
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
