@@ -103,12 +103,24 @@ class Gates:
         if kind == "chunk":
             self.acknowledged[dataset].append(time.monotonic())
             self.chunks[dataset][what.removeprefix("chunk ")] = done.result().replicas
-        self.degraded[dataset] += done.result().replicas < 2
+        if kind not in ("report", "run"):  # a report is not data of the dataset
+            self.degraded[dataset] += done.result().replicas < 2
 
 
 def _what(text: str) -> tuple[str, str]:
     """Return kind and dataset of a write, from its description."""
     words = text.removeprefix("the ").split()
     kind = {"attempt's": "attempt"}.get(words[0], words[0])
-    place = {"chunk": 1, "name": 1, "version": 1, "tag": 1, "page": 3, "attempt": 3, "record": 2}[kind]
+    places = {
+        "chunk": 1,
+        "name": 1,
+        "version": 1,
+        "tag": 1,
+        "page": 3,
+        "attempt": 3,
+        "record": 2,
+        "report": 2,
+        "run": 3,
+    }
+    place = places[kind]
     return kind, words[place].partition("/")[0].partition("@")[0]
