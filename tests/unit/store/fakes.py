@@ -157,7 +157,7 @@ class FakeCassandra(CassandraSession):
         hosts = [self.a, self.b] if host is None else [host]
         merged: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
         for node in hosts:
-            for key, (stamp, row) in node.rows[name].items():
+            for key, (stamp, row) in list(node.rows[name].items()):  # other threads write meanwhile
                 if key not in merged or merged[key][0] < stamp:
                     merged[key] = (stamp, row)
         rows = [row for _, row in merged.values()]
@@ -252,7 +252,7 @@ class FakeCassandra(CassandraSession):
             self._apply(rows, level, asked)
         for node in [self.a, self.b] if level in _BOTH else [asked]:
             for table, key in rows if query.startswith("DELETE") else []:
-                gone = [k for k, (_, row) in node.rows[table].items() if key.items() <= row.items()]
+                gone = [k for k, (_, row) in list(node.rows[table].items()) if key.items() <= row.items()]
                 for k in gone:
                     del node.rows[table][k]
         return []
