@@ -100,26 +100,34 @@ def sources_file(stack: Stack) -> Iterator[Path]:
 
 
 @pytest.fixture
-def run_dag(airflow_database: None, connections: None) -> Iterator[Callable[..., Any]]:
+def sinks_closed() -> Iterator[None]:
+    """Close the sinks after a test that ran tasks in this process; a real task's process closes them at its end."""
+    from millrace.airflow import sender
+
+    yield
+    for _, sink in sender._sinks:
+        sink.close()
+
+
+def run_here(dag: Any, **options: Any) -> Any:
+    """Run a DAG in this process, without the delays of retries, which would only make the test slow."""
+    for task in dag.tasks:
+        task_options: dict[str, Any] = getattr(task, "partial_kwargs", None) or vars(task)
+        task_options["retry_policy"].first_delay_s = 0
+    return dag.test(**options)
+
+
+@pytest.fixture
+def run_dag(airflow_database: None, connections: None, sinks_closed: None) -> Callable[..., Any]:
     """Return a function that runs a DAG, ``ingest_dataset`` by default, in this process and returns its DagRun."""
     from airflow.dag_processing.dagbag import DagBag
-
-    from millrace.airflow import sender
 
     def run(dag_id: str = "ingest_dataset", /, **conf: Any) -> Any:
         bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
         assert bag.import_errors == {}
-        dag = bag.dags[dag_id]
-        for task in dag.tasks:
-            # A real retry delay would only make the test slow.
-            options: dict[str, Any] = getattr(task, "partial_kwargs", None) or vars(task)
-            options["retry_policy"].first_delay_s = 0
-        return dag.test(run_conf=conf)
+        return run_here(bag.dags[dag_id], run_conf=conf)
 
-    yield run
-    # In a real task the end of its process closes the sinks.
-    for _, sink in sender._sinks:
-        sink.close()
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from local_stack.airflow_client import AirflowClient
+from tests import waiting
 
 MENDED_S = 60
 ALL_S = 240
@@ -17,12 +17,8 @@ ROWS = "a\n1\n2\n"
 
 
 def until(condition: Callable[[], Any], timeout_s: float, problem: Callable[[], object]) -> Any:
-    """Return the first true value of the condition."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < deadline, problem()
-        time.sleep(1)
-    return value
+    """Return the first true value of the condition, for which Airflow is asked each second."""
+    return waiting.until(condition, problem, timeout_s, interval_s=1)
 
 
 class Sources:

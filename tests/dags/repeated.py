@@ -15,6 +15,7 @@ import httpx
 
 from local_stack.airflow_client import AirflowClient
 from millrace.settings import load_settings
+from tests import waiting
 from tests.dags.events import run_progress
 from tests.watching import watch
 
@@ -110,10 +111,7 @@ WAYS = {
 
 
 def until(true: Callable[[], Any], why: Callable[[], str], timeout_s: float = RUN_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.25)
+    waiting.until(true, why, timeout_s, interval_s=0.25)
 
 
 def task_states(run_id: str) -> dict[str, str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +13,8 @@ import pytest
 
 from local_stack.services.airflow import BUNDLES
 from millrace.api import Store
+from tests.dags.conftest import run_here
+from tests.dags.posts import kept_posts
 from tests.dags.test_ingest_in_process import task_states, xcoms
 
 RunEntry = Callable[..., Any]
@@ -34,12 +34,16 @@ def name() -> str:
 
 @pytest.fixture
 def run_entry(
-    airflow_database: None, connections: None, sources_file: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[RunEntry]:
+    airflow_database: None,
+    connections: None,
+    sinks_closed: None,
+    sources_file: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> RunEntry:
     """Return a function that declares one entry and runs its DAG in this process; it returns the DagRun."""
     from airflow.dag_processing.dagbag import DagBag
 
-    from millrace.airflow import sender
     from millrace.airflow.bundle import DeclaredSourcesBundle
 
     monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps(BUNDLES[1:]))
@@ -51,16 +55,9 @@ def run_entry(
         bundle.initialize()
         bag = DagBag(str(bundle.path))
         assert bag.import_errors == {}
-        dag = bag.dags[dag_id or f"ingest_{name}"]
-        for task in dag.tasks:
-            options: dict[str, Any] = getattr(task, "partial_kwargs", None) or vars(task)
-            options["retry_policy"].first_delay_s = 0
-        return dag.test(logical_date=logical_date)
+        return run_here(bag.dags[dag_id or f"ingest_{name}"], logical_date=logical_date)
 
-    yield run
-    # In a real task the end of its process closes the sinks.
-    for _, sink in sender._sinks:
-        sink.close()
+    return run
 
 
 def asset_events(run: Any) -> list[Any]:
@@ -116,23 +113,10 @@ def test_an_unchanged_source_skips_the_tasks_and_creates_no_event(
 @pytest.fixture
 def posts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """Serve the connection ``hook``; return the documents posted to it."""
-    documents: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            documents.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        connection = {"conn_type": "http", "host": "127.0.0.1", "port": server.server_port, "password": "geheim"}
+    with kept_posts() as (port, documents):
+        connection = {"conn_type": "http", "host": "127.0.0.1", "port": port, "password": "geheim"}
         monkeypatch.setenv("AIRFLOW_CONN_HOOK", json.dumps(connection))
         yield documents
-        server.shutdown()
 
 
 def test_a_failed_run_is_posted_and_a_good_one_is_not(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -18,6 +15,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.stack import Stack
 from millrace.api import Store
 from tests.dags.declared import ALL_S, MENDED_S, ROWS, RUN_S, Sources, until
+from tests.dags.posts import kept_posts
 
 
 @pytest.fixture
@@ -40,23 +38,11 @@ class Posts:
 @pytest.fixture
 def posts(airflow: AirflowClient) -> Iterator[Posts]:
     """Serve a new connection of Airflow."""
-    received = Posts(f"hook_{uuid4().hex[:8]}", [])
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.documents.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        fields = {"connection_id": received.connection, "conn_type": "http", "host": "127.0.0.1"}
-        airflow.post("/api/v2/connections", {**fields, "port": server.server_port})
-        yield received
-        server.shutdown()
+    connection = f"hook_{uuid4().hex[:8]}"
+    with kept_posts() as (port, documents):
+        fields = {"connection_id": connection, "conn_type": "http", "host": "127.0.0.1"}
+        airflow.post("/api/v2/connections", {**fields, "port": port})
+        yield Posts(connection, documents)
 
 
 def test_broken_entries_harm_no_other_and_are_mended_within_a_minute(

@@ -12,17 +12,9 @@ from millrace.airflow.request import load_options
 from millrace.errors import UsageError
 from millrace.settings import load_settings
 from millrace.sources import SourceOptions
+from tests.unit.sources.allowed_folders import roots
 
-
-@pytest.fixture
-def roots(tmp_path: Path) -> tuple[str, ...]:
-    for name in ("inbox", "demo", "private"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "inbox" / "a.csv").write_text("x\n1\n")
-    (tmp_path / "demo" / "deep").mkdir()
-    (tmp_path / "demo" / "deep" / "b.csv").write_text("x\n2\n")
-    (tmp_path / "private" / "secret.csv").write_text("x\n3\n")
-    return str(tmp_path / "inbox"), str(tmp_path / "demo")
+__all__ = ["roots"]
 
 
 def filled_in(**fields: Any) -> dict[str, Any]:

@@ -12,17 +12,9 @@ import pytest
 from millrace.errors import SourceChangedError, SourceNotFoundError, SourceUnreadableError, UsageError
 from millrace.settings import SourcesSettings, load_settings
 from millrace.sources import SourceOptions, allowed_roots, allowed_source, check_below_roots, plan_source
+from tests.unit.sources.allowed_folders import roots
 
-
-@pytest.fixture
-def roots(tmp_path: Path) -> tuple[str, ...]:
-    for name in ("inbox", "demo", "private"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "inbox" / "a.csv").write_text("x\n1\n")
-    (tmp_path / "demo" / "deep").mkdir()
-    (tmp_path / "demo" / "deep" / "b.csv").write_text("x\n2\n")
-    (tmp_path / "private" / "secret.csv").write_text("x\n3\n")
-    return str(tmp_path / "inbox"), str(tmp_path / "demo")
+__all__ = ["roots"]
 
 
 def test_an_absolute_path_relative_path_or_url_below_a_root_is_allowed(tmp_path: Path, roots: tuple[str, ...]) -> None:
