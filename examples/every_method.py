@@ -82,6 +82,10 @@ nothing = store.plan("new_files", "flights.csv", incremental)
 assert nothing.unchanged
 assert store.unchanged(nothing).skipped == "unchanged"
 
+# == Store.done
+assert nothing.is_done
+assert store.done(nothing).skipped == "unchanged"
+
 # == Store.report
 assert store.report(version).rows == 3
 

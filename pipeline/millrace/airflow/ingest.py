@@ -25,7 +25,7 @@ from millrace.errors import ChunkError, ChunkMissingError, InvalidNameError
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, SplitResult
+    from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord
     from millrace.settings import Settings
     from millrace.sources import Paths
 
@@ -83,7 +83,7 @@ def plan(request: Request) -> list[int]:
         if size > PLAN_BYTES_EXPECTED:
             logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
         context["ti"].xcom_push(key=PLAN_KEY, value=document)
-        splits = [] if planned.published or planned.unchanged else [split.index for split in planned.source.splits]
+        splits = [] if planned.is_done else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
         # The total of the whole run, which is needed long before the last of its splits begins.
         task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
@@ -172,7 +172,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
         _recorded(store, record, "publish"),
     ):
-        report = _published(store, load_plan, results)
+        report = store.done(load_plan) if load_plan.is_done else store.publish(load_plan, results)
         titles = field_titles(context)
         warnings = tuple(warning_in_form_words(warning, titles) for warning in report.warnings)
         report = record.timed(replace(report, warnings=warnings))
@@ -188,12 +188,6 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         logger.warning("%s: %s", warning.code, warning.message)
     # Clients of Airflow's API would get a tuple wrapped in Airflow's own serialization.
     return dict(json.loads(json.dumps(report.to_json())))
-
-
-def _published(store: Store, load_plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
-    if load_plan.unchanged:
-        return store.unchanged(load_plan)
-    return store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
 
 
 def _emit(context: Mapping[str, Any], store: Store, report: LoadReport) -> None:

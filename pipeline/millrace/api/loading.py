@@ -133,10 +133,8 @@ class Loading(Reports):
         with self.recorded(record), as_source(source) as readable:
             with record.times.stage("plan"):
                 plan = record.plan = self._plan(name, readable, options, record.run, one_stream=True)
-            if plan.published:
-                report = self.published(plan)
-            elif plan.unchanged:
-                report = self.unchanged(plan)
+            if plan.is_done:
+                report = self.done(plan)
             else:
                 result = self.load_split(plan, None, task=task)
                 if task is not None:
@@ -203,6 +201,10 @@ class Loading(Reports):
         except StoreError:
             return
         task.result(**outcome(report, schema))
+
+    def done(self, plan: LoadPlan) -> LoadReport:
+        """Return the report of a plan with nothing to load (``plan.is_done``): ``published`` or ``unchanged``."""
+        return self.published(plan) if plan.published else self.unchanged(plan)
 
     def published(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load that was published before.

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from millrace.declarations.document import DEFAULTS, NAME_PATTERN, Section
 from millrace.declarations.sources_file import SOURCES
+from millrace.display import keep_current
 from millrace.settings import field_docstrings
 
 FILE: Final = Path("conf/sources.schema.json")
@@ -51,12 +52,7 @@ def rendered() -> str:
 
 def main(argv: list[str]) -> int:
     """Write the file, or compare it; return 1 if it is not current."""
-    if "--check" not in argv:
-        FILE.write_text(rendered())
-        return 0
-    is_current = FILE.is_file() and FILE.read_text() == rendered()
-    sys.stderr.write("" if is_current else f"{FILE} is not current; run: {COMMAND}\n")
-    return 0 if is_current else 1
+    return keep_current(FILE, rendered(), COMMAND, argv)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,10 @@ from millrace.declarations.schedules import (
 from millrace.declarations.uri_dates import check_dates, has_date
 from millrace.errors import MillraceError
 from millrace.names import check_dataset_name, has_credentials
-from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
+from millrace.sources import NAME_WITH_REJECTS_MAX, REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
 
 SCHEDULES: Final = frozenset({"schedule", "every", "after"})
 """The fields that start runs; an entry has one of them at most."""
-_WITH_REJECTS_MAX: Final = 48 - len(REJECTS_ENDING)
 _OWNER_MAX: Final = 500
 _TAG_MAX: Final = 100
 """Airflow's limits. It refuses the DAG of a longer tag, and its database an owner of 2,000 characters."""
@@ -198,8 +197,8 @@ class SourceEntry(OptionFields):
             raise raised(f"contradicts {given[0]}", f"give one of {', '.join(given)}", field=given[1])
         if self.dataset in (self.after or ()):
             raise raised("names the dataset of the entry itself", "remove it", field="after")
-        if self.max_bad_rows.rows != 0 and len(self.dataset) > _WITH_REJECTS_MAX:
-            hint = f"with max_bad_rows a dataset has a name of at most {_WITH_REJECTS_MAX} characters"
+        if self.max_bad_rows.rows != 0 and len(self.dataset) > NAME_WITH_REJECTS_MAX:
+            hint = f"with max_bad_rows a dataset has a name of at most {NAME_WITH_REJECTS_MAX} characters"
             raise raised(f"is too long for its rejects {self.dataset}{REJECTS_ENDING}", hint, field="dataset")
         self._check_mode()
         self._check_options()

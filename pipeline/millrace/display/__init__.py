@@ -1,5 +1,6 @@
-"""Text for users: sizes, durations, and the HTML table of notebooks."""
+"""Text for users: sizes, durations, the HTML table of notebooks, and generated files."""
 
+from millrace.display.generated_file import keep_current
 from millrace.display.notebook import html_table
 from millrace.display.text import shortened
 from millrace.display.units import human_bytes, human_seconds
@@ -8,5 +9,6 @@ __all__ = [
     "html_table",
     "human_bytes",
     "human_seconds",
+    "keep_current",
     "shortened",
 ]

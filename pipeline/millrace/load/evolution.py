@@ -17,7 +17,7 @@ from millrace.sources import Agreement, Contract, SourcePlan
 from millrace.store import Catalogue, Version
 
 EVOLVED_FORMAT = 2
-"""The format number of a version whose older chunks may have fewer tiles than its layout."""
+"""The format number of a version with a list of loaded files, or whose older chunks may have fewer tiles."""
 
 
 def agreement_of(catalogue: Catalogue, latest: Version | None, contract: Contract | None) -> Agreement | None:
@@ -56,11 +56,13 @@ def common_layout(layouts: Sequence[TileLayout]) -> TileLayout:
     return longest
 
 
-def format_setting(layout: TileLayout, base: Version | None) -> dict[str, int]:
-    """Return the setting ``format`` of a version with this layout, if it needs one."""
-    if base is not None and (base.format_number >= EVOLVED_FORMAT or base.layout != layout):
-        return {"format": EVOLVED_FORMAT}
-    return {}
+def format_setting(layout: TileLayout, *bases: Version | None, has_files: bool = False) -> dict[str, int]:
+    """Return the setting ``format`` of a version with this layout and the chunks of ``bases``, if it needs one.
+
+    ``has_files``: the version has a list of loaded files.
+    """
+    is_evolved = any(base and (base.format_number >= EVOLVED_FORMAT or base.layout != layout) for base in bases)
+    return {"format": EVOLVED_FORMAT} if has_files or is_evolved else {}
 
 
 def schema_changes(before: pa.Schema, after: pa.Schema) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.loaded_files import FileListing
 from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
-from millrace.load.version_row import format_settings
+from millrace.load.version_row import common_parsing
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -118,7 +118,6 @@ class Merger(IncrementalSteps):
         if min(replicas, file_replicas) < 2:
             self.catalogue_writer.record_under_replicated(self.dataset, row.attempt_id, MetadataBucket.PAGES, 0)
         layout = common_layout([sibling.layout for sibling in siblings])
-        formats = {name: number for one in siblings for name, number in format_setting(layout, one).items()}
         number, _, hexpart = row.version.partition("-")
         largest_chunk_bytes = max(sibling.largest_chunk_bytes for sibling in siblings)
         return Version(
@@ -137,8 +136,8 @@ class Merger(IncrementalSteps):
                 **{name: value for name, value in siblings[0].settings.items() if name not in _OF_ONE_LOAD},
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "layout": layout_setting(layout),
-                **formats,
-                **format_settings(files_blob, [str(sibling.settings.get("parsing", "")) for sibling in siblings]),
+                **format_setting(layout, *siblings, has_files=files_blob is not None),
+                "parsing": common_parsing([str(sibling.settings.get("parsing", "")) for sibling in siblings]),
             },
             committed_at=max(sibling.committed_at for sibling in siblings),
             schema_blob=schema_blob,

@@ -41,6 +41,11 @@ class LoadPlan:
     """Differences from the agreement of a contract to the planned schema, one sentence each."""
 
     @property
+    def is_done(self) -> bool:
+        """Return whether there is nothing to load: it was published before, or its source is unchanged."""
+        return self.published or self.unchanged
+
+    @property
     def appends(self) -> bool:
         """Return whether the version also has the rows of its parent."""
         return self.mode != "replace"

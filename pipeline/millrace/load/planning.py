@@ -19,6 +19,7 @@ from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import (
+    NAME_WITH_REJECTS_MAX,
     REJECTS_ENDING,
     ArrowCopy,
     RowRules,
@@ -33,7 +34,6 @@ from millrace.store import Catalogue, Version, VersionGraph
 
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250
-_NAME_CHARACTERS_MAX = 48 - len(REJECTS_ENDING)
 
 
 def make_plan(
@@ -55,10 +55,7 @@ def make_plan(
     """
     check_dataset_name(dataset)
     contract = options.contract
-    rules = RowRules(options.bad_rows)
-    if contract is not None:
-        rules = replace(rules, types=contract.types, columns=contract.columns)
-    _check_reject_names(dataset, rules)
+    _check_reject_names(dataset, RowRules.of(options.bad_rows, contract))
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
         raise InvalidSettingError(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
@@ -89,7 +86,8 @@ def make_plan(
         agreement=agreement,
     )
     source = replace(source, uri=shown_as or source.uri)
-    check_limits(source.uri, source.files, options)
+    if selection.listing is None:
+        check_limits(source.uri, source.files, options)
     if options.roots is not None:
         check_below_roots(source.files, options.roots)
     if contract is not None:
@@ -185,11 +183,11 @@ def _check_reject_names(dataset: str, rules: RowRules) -> None:
             hint="this ending is reserved for rejected rows; choose another name",
             dataset=dataset,
         )
-    if rules.sets_aside and len(dataset) > _NAME_CHARACTERS_MAX:
+    if rules.sets_aside and len(dataset) > NAME_WITH_REJECTS_MAX:
         raise InvalidNameError(
             f"the dataset name {dataset!r} has {len(dataset)} characters, and bad rows are set aside in a dataset "
             f"whose name is {len(REJECTS_ENDING)} characters longer",
-            hint=f"use at most {_NAME_CHARACTERS_MAX} characters, or leave out --max-bad-rows",
+            hint=f"use at most {NAME_WITH_REJECTS_MAX} characters, or leave out --max-bad-rows",
             dataset=dataset,
         )
 

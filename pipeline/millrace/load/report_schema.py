@@ -15,6 +15,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
+from millrace.display import keep_current
 from millrace.load.columns import ReportedColumns
 from millrace.load.report import LoadReport
 from millrace.load.report_parts import ReportedError
@@ -69,12 +70,7 @@ def rendered() -> str:
 
 def main(argv: list[str]) -> int:
     """Write the file, or compare it; return 1 if it is not current."""
-    if "--check" not in argv:
-        FILE.write_text(rendered())
-        return 0
-    is_current = FILE.is_file() and FILE.read_text() == rendered()
-    sys.stderr.write("" if is_current else f"{FILE} is not current; run: {COMMAND}\n")
-    return 0 if is_current else 1
+    return keep_current(FILE, rendered(), COMMAND, argv)
 
 
 if __name__ == "__main__":

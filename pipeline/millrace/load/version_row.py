@@ -174,11 +174,11 @@ class VersionRowWriter(CatalogueSteps):
                 "root": root_of(plan, parent),
                 "chunks": plan.chunks.to_json(),
                 "layout": layout_setting(layout),
-                **format_setting(layout, base),
+                **format_setting(layout, base, has_files=files_blob is not None),
                 "fingerprint": plan.fingerprint,
                 "largest_chunk_bytes": largest_chunk_bytes,
                 "source_options": bounded_facts(plan.source.options.to_json()),
-                **format_settings(files_blob, parsing),
+                "parsing": common_parsing(parsing),
                 **self.settings,
             },
             committed_at=_commit_time(parent),
@@ -202,10 +202,9 @@ class VersionRowWriter(CatalogueSteps):
         return totals, largest, Listing.of(catalogue, base).followed_by(added)
 
 
-def format_settings(files_blob: bytes | None, parsing: Sequence[str]) -> dict[str, Any]:
-    """Return the format number, and the digest of the parsing settings if it is equal in these loads of the line."""
-    number = {} if files_blob is None else {"format": 2}
-    return {**number, "parsing": parsing[0] if len(set(parsing)) == 1 else ""}
+def common_parsing(parsing: Sequence[str]) -> str:
+    """Return the digest of the parsing settings if it is equal in these loads of the line, else an empty text."""
+    return parsing[0] if len(set(parsing)) == 1 else ""
 
 
 def root_of(plan: LoadPlan, parent: Version | None) -> str:

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.sources.options import SourceOptions as SourceOptions
 from millrace.sources.roots import allowed_roots as allowed_roots
 from millrace.sources.roots import root_list as root_list
+from millrace.sources.row_rules import NAME_WITH_REJECTS_MAX as NAME_WITH_REJECTS_MAX
 from millrace.sources.row_rules import NO_BAD_ROWS as NO_BAD_ROWS
 from millrace.sources.row_rules import REJECTS_ENDING as REJECTS_ENDING
 from millrace.sources.row_rules import BadRowBudget as BadRowBudget

@@ -16,7 +16,7 @@ from millrace.errors import SourceTypeError
 from millrace.sources.fitting import fitted
 from millrace.sources.model import SourcePlan
 from millrace.sources.reject_log import RejectLog, raw_text
-from millrace.sources.row_rules import Reaction, Reject, RejectKind
+from millrace.sources.row_rules import NEW_COLUMN_REASON, Reaction, Reject, RejectKind
 
 _KINDS: Final = {
     Reaction.DISCARD_ROW: RejectKind.DISCARDED_ROW,
@@ -87,7 +87,7 @@ class ContractRows:
             if self._rules.columns is Reaction.DISCARD_VALUE:
                 self._log.counts[RejectKind.DISCARDED_VALUE] += len(rows)
             elif len(rows):
-                yield _Misfits(rows, name, "the column is not one of the dataset", RejectKind.DISCARDED_ROW)
+                yield _Misfits(rows, name, NEW_COLUMN_REASON, RejectKind.DISCARDED_ROW)
 
     def _agreed_values(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[_Misfits]]:
         """Return the batch with values of the agreed types, null where they do not fit, and the rows of these."""

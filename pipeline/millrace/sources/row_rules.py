@@ -12,6 +12,10 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 REJECTS_ENDING: Final = "__rejects"
 """The ending of the name of a dataset that holds the rejected rows of another dataset."""
+NAME_WITH_REJECTS_MAX: Final = 48 - len(REJECTS_ENDING)
+"""Characters of the name of a dataset that may have rejects: a name has at most 48."""
+NEW_COLUMN_REASON: Final = "the column is not one of the dataset"
+"""The reason of a reject with a value in a column that the latest version does not have."""
 _PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 
 
@@ -103,6 +107,11 @@ class RowRules:
     budget: BadRowBudget = NO_BAD_ROWS
     types: Reaction | None = None
     columns: Reaction | None = None
+
+    @classmethod
+    def of(cls, budget: BadRowBudget, contract: Contract | None) -> RowRules:
+        """Return the rules of a budget and a contract."""
+        return cls(budget) if contract is None else cls(budget, contract.types, contract.columns)
 
     @property
     def sets_aside(self) -> bool:

@@ -21,6 +21,7 @@ from millrace.compat.pyarrow.csv import as_ascii
 from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
+from millrace.sources.row_rules import NEW_COLUMN_REASON
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.misfits import Failure, Misfit, Records, search
 from millrace.sources.text.records import record_starts, scan_quotes
@@ -231,8 +232,7 @@ class CsvRecordParser:
             return misfits
         rows = self.dropping_columns.rows(whole.part(0, len(whole)))
         numbers = whole.numbers.tolist()
-        reason = "the column is not one of the dataset"
-        dropped = [Misfit(numbers[row], column, reason, is_value=True) for row, column in rows.items()]
+        dropped = [Misfit(numbers[row], column, NEW_COLUMN_REASON, is_value=True) for row, column in rows.items()]
         return misfits | {misfit.row: misfit for misfit in dropped}
 
     def _has_double(self, records: Records, texts: pa.Array, name: str) -> bool:

@@ -6,21 +6,19 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
 from millrace.errors import SourceError, SourceNotFoundError, SourceUnreadableError, UsageError
 from millrace.settings import SourcesSettings, load_settings
-from millrace.sources.io.address import WILDCARDS, Address, address_of
+from millrace.sources.io.address import REMOTE_SCHEMES, WILDCARDS, Address, address_of
 from millrace.sources.io.files import changed
 from millrace.sources.io.local_files import open_file, walk
+from millrace.sources.io.remote.access import is_remote
 from millrace.sources.io.remote.addresses import refuse_credentials
 from millrace.sources.io.remote.allowed import check_uri
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 from millrace.sources.roots import root_list
-
-REMOTE_SCHEMES: Final = frozenset({"s3", "gs", "https", "http"})
 
 
 def allowed_source(source: str, roots: Sequence[str], settings: SourcesSettings | None = None) -> str:
@@ -38,7 +36,7 @@ def allowed_source(source: str, roots: Sequence[str], settings: SourcesSettings 
     scheme, separator, _ = source.partition("://")
     if separator:
         refuse_credentials(source)
-    if separator and scheme.lower() in REMOTE_SCHEMES:
+    if separator and scheme.lower() in (*REMOTE_SCHEMES, "http"):  # check_uri refuses http by its reason
         check_uri(source, settings or load_settings().sources)
         return source
     return _allowed_path(source, roots)
@@ -81,7 +79,7 @@ def check_below_roots(files: Iterable[SourceFile], roots: Sequence[str]) -> None
     """
     real_roots = [os.path.realpath(root) for root in roots]
     for file in files:
-        if "://" in file.uri or file.uri == STANDARD_INPUT or file.name.endswith("/"):
+        if is_remote(file.uri) or file.uri == STANDARD_INPUT or file.name.endswith("/"):
             continue
         opened, facts = open_file(Path(file.uri))
         with opened:

@@ -15,6 +15,7 @@ from millrace.display import shortened
 from millrace.sources.jsonl.block_errors import reason_of, type_change
 from millrace.sources.jsonl.parser import lines_of
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
+from millrace.sources.row_rules import NEW_COLUMN_REASON
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.misfits import Failure, Records, search
 from millrace.sources.text.records import record_starts
@@ -80,7 +81,7 @@ class LineRecordParser:
         except ERRORS:
             return line_failure(block.data, kept, self._parser, self._widens)
         if unknown := [name for name in names if name not in types and name not in without]:
-            return Failure(0, unknown[0], "the column is not one of the dataset", is_value=True)
+            return Failure(0, unknown[0], NEW_COLUMN_REASON, is_value=True)
         columns = [row.column(name) if name in kept else pa.nulls(1, kind) for name, kind in types.items()]
         return pa.RecordBatch.from_arrays(columns, names=list(types))
 
@@ -192,7 +193,7 @@ def line_failure(line: bytes, types: Types, parser: TypedLineParser, widens: boo
     if column in types:
         value = inferred.column(column)[0]
         return Failure(row, column, f"{shortened(repr(value.as_py()))} is not {types[column]}", is_value=True)
-    return Failure(row, column, "the column is not one of the dataset", is_value=bool(column))
+    return Failure(row, column, NEW_COLUMN_REASON, is_value=bool(column))
 
 
 def _column_of_new_field(line: bytes, types: Types, parser: TypedLineParser) -> str:

@@ -14,12 +14,11 @@ from millrace.settings import load_settings, missing_extra
 from millrace.sources.io.address import OBJECT_STORES
 from millrace.sources.io.remote.allowed import check_uri
 from millrace.sources.io.remote.connections import connection_named
-from millrace.sources.io.remote.model import RemoteFile, RemoteFiles
+from millrace.sources.io.remote.model import UNKNOWN_SIZE, RemoteFile, RemoteFiles
 from millrace.sources.io.remote.retries import POLICY
 from millrace.sources.io.remote.stream import Heads, RemoteStream
 from millrace.sources.model import FileFacts, SourceFile
 
-_UNKNOWN_SIZE: Final = -1
 _heads: Final = Heads()
 
 
@@ -54,7 +53,7 @@ def remote_files_below(uri: str, connection: str) -> Iterator[SourceFile]:
 def open_remote(file: SourceFile) -> RemoteStream:
     """Open the bytes of a remote file as a stream; each of its requests is conditional on the planned facts."""
     files, path = _files_at(file.uri, file.connection)
-    size_bytes = _UNKNOWN_SIZE if file.has_unknown_size else file.size_bytes
+    size_bytes = UNKNOWN_SIZE if file.has_unknown_size else file.size_bytes
     facts = FileFacts(size_bytes, file.modified_ns, file.change_id)
     return RemoteStream(files, RemoteFile(path, facts, file.has_ranges, file.encoding), file.uri, heads=_heads)
 
@@ -68,7 +67,7 @@ def forget_connections() -> None:
 
 def _source_file(uri: str, name: str, file: RemoteFile, connection: str) -> SourceFile:
     size_bytes = max(file.facts.size_bytes, 0)
-    has_ranges = file.has_ranges and file.facts.size_bytes != _UNKNOWN_SIZE
+    has_ranges = file.has_ranges and file.facts.size_bytes != UNKNOWN_SIZE
     _, modified_ns, change_id = file.facts
     return SourceFile(uri, name, size_bytes, modified_ns, change_id, has_ranges, connection, file.encoding)
 

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from millrace.errors import SourceNotFoundError, UsageError
 from millrace.settings import SourcesSettings
+from millrace.sources.io.address import OBJECT_STORES
 from millrace.sources.io.remote.addresses import Resolve, WebAddress, is_public, parse_url, refuse_credentials, resolve
 
-BUCKET_SCHEMES: Final = ("s3", "gs")
 _OWN_ENDPOINTS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".storage.googleapis.com")
 _HOSTS: Final = "MILLRACE_SOURCES__HOSTS"
 
@@ -23,7 +23,7 @@ def check_uri(uri: str, settings: SourcesSettings) -> None:
     """Raise ``UsageError`` for a remote URI that may not be loaded, as far as that is known without the network."""
     refuse_credentials(uri)
     scheme = uri.partition("://")[0].lower()
-    if scheme in BUCKET_SCHEMES:
+    if scheme in OBJECT_STORES:
         check_bucket(uri, settings)
     else:
         check_listed(parse_url(uri), settings)

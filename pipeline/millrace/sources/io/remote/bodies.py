@@ -11,8 +11,8 @@ import httpx
 
 from millrace.errors import SourceTooLargeError, SourceUnavailableError, SourceUnreadableError
 from millrace.sources.io.remote.addresses import WebAddress
-from millrace.sources.io.remote.model import PIECE_BYTES_MAX, TransferInterrupted
-from millrace.sources.io.remote.responses import UNKNOWN_SIZE, ResponseMetadata, transport_error
+from millrace.sources.io.remote.model import PIECE_BYTES_MAX, UNKNOWN_SIZE, TransferInterrupted
+from millrace.sources.io.remote.responses import ResponseMetadata, transport_error
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,8 @@ from millrace.sources.io.remote.addresses import (
 )
 from millrace.sources.io.remote.allowed import check_listed, checked_addresses
 from millrace.sources.io.remote.bodies import TransferLimits, body_pieces, interruptions_reported
-from millrace.sources.io.remote.model import RemoteFile
+from millrace.sources.io.remote.model import UNKNOWN_SIZE, RemoteFile
 from millrace.sources.io.remote.responses import (
-    UNKNOWN_SIZE,
     ResponseMetadata,
     changed_error,
     check_encoding,

@@ -9,13 +9,16 @@ from millrace.sources.model import FileFacts
 
 PIECE_BYTES_MAX = 1_000_000
 """Largest number of bytes that ``RemoteFiles.read`` yields at once."""
+UNKNOWN_SIZE = -1
+"""The size in the facts of a file whose server does not name it."""
 
 
 class RemoteFile(NamedTuple):
     """One object or web page, with the facts on which each read of it is conditional.
 
-    ``path`` is relative to the address of its ``RemoteFiles``. The facts have the size -1 where the server does not
-    name it. Without ``has_ranges`` a read begins at byte 0. ``encoding`` is its ``Content-Encoding``, "" if none.
+    ``path`` is relative to the address of its ``RemoteFiles``. The facts have the size ``UNKNOWN_SIZE`` where the
+    server does not name it. Without ``has_ranges`` a read begins at byte 0. ``encoding`` is its ``Content-Encoding``,
+    "" if none.
     """
 
     path: str

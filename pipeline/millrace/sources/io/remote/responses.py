@@ -19,10 +19,9 @@ from millrace.errors import (
     SourceUnreadableError,
 )
 from millrace.sources.io.remote.addresses import WebAddress
-from millrace.sources.io.remote.model import TransferInterrupted
+from millrace.sources.io.remote.model import UNKNOWN_SIZE, TransferInterrupted
 from millrace.sources.model import FileFacts
 
-UNKNOWN_SIZE: Final = -1
 _RANGE: Final = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/(?:([0-9]{1,18})|\*)", re.ASCII)
 _MAY_PASS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 10, 62, 64
