@@ -149,9 +149,7 @@ def load(
                 unit=unit,
                 again=is_named or given["resume"],
             ) as progress:
-                if plan.unchanged:
-                    report = store.unchanged(plan)
-                elif dry_run:
+                if dry_run and not plan.unchanged:
                     report = measure(store.settings, plan, task=progress.task)
                 else:
                     report = _load(invocation, store, plan, progress.task)
@@ -176,8 +174,8 @@ def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, is_na
 
 
 def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: ProgressTask) -> LoadReport:
-    if plan.published or plan.unchanged:
-        report = store.published(plan) if plan.published else store.unchanged(plan)
+    if plan.is_done:
+        report = store.done(plan)
         store.report_outcome(report, task)
         return report
     result = store.load_split(plan, None, task=task)

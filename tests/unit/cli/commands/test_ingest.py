@@ -54,6 +54,19 @@ def test_an_entry_is_loaded_with_its_options(
     assert store.dataset("journeys").schema.names == ["n"]
 
 
+def test_an_unchanged_source_is_reported_as_skipped(
+    store: Store, csv: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv(10)
+    assert run(["ingest", "trips"]) == 0
+    outcomes: list[str] = []
+    monkeypatch.setattr(Store, "report_outcome", lambda _store, report, _task: outcomes.append(report.skipped))
+    capsys.readouterr()
+    assert run(["ingest", "trips", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == "unchanged"
+    assert outcomes == ["unchanged"]
+
+
 def test_a_dry_run_writes_nothing(store: Store, csv: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     csv(10)
     assert run(["ingest", "trips", "--json", "--dry-run"]) == 0
