@@ -294,7 +294,7 @@ def test_the_page_can_be_used_by_keyboard_and_paused(topic: Topic, bridge: Bridg
     topic.say("load", 1, total=10)
     live.shows("load", "1 of 10 rows")
     keyboard = live.page.keyboard
-    for name in ("Millrace", "Pause updates"):
+    for name in ("Millrace", "Runs", "Datasets", "Pause updates"):
         keyboard.press("Tab")
         expect(live.page.locator(":focus")).to_have_accessible_name(name)
     keyboard.press("Enter")
