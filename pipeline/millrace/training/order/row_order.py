@@ -17,13 +17,15 @@ from millrace.training.order.windows import Fragments, Window, windows_of
 class Order:
     """The windows of each lane and epoch, and the position of each row in its window.
 
-    ``chunk_rows`` has the rows of each chunk of the split, in stored order.
+    ``chunk_rows`` has the rows of each chunk of the split, in stored order; ``chunk_starts`` the first row of each.
     """
 
     def __init__(self, spec: OrderSpec, chunk_rows: NDArray[np.int64]) -> None:
         self.spec = spec
         chunks = self._split_chunks(len(chunk_rows))
-        self._cuts = LaneCuts(chunks, np.asarray(chunk_rows, np.int64)[chunks], spec.lanes)
+        stored_rows = np.asarray(chunk_rows, np.int64)
+        self.chunk_starts: NDArray[np.int64] = np.cumsum(stored_rows) - stored_rows
+        self._cuts = LaneCuts(chunks, stored_rows[chunks], spec.lanes)
         self.rows = self._cuts.rows
         self.rows_of_lanes = tuple(self.lane_rows(lane) for lane in range(spec.lanes))
 
