@@ -32,7 +32,7 @@ _AT_LEAST_S: Final = 0.25
 
 
 class Limit(StrEnum):
-    """The beginnings of the names of limits that bind loads and reads; gzip counts raw bytes, the others stored bytes."""
+    """The first words of the names of limits that bind loads and reads; gzip counts raw, the others stored bytes."""
 
     GZIP = "gzip level 1, raw bytes in"
     GUNZIP = "gunzip, raw bytes out"

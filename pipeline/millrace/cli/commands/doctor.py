@@ -20,8 +20,8 @@ def command(invocation: Invocation, /, no_measure: bool) -> None:
     """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and advise on each fault.
 
     Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine. No load or read can
-    be faster than these, and for each way of the data the limit is named that binds it. Exit code 1 if loads and reads are affected: a Cassandra node is down, or the keyspace is
-    missing or wrong.
+    be faster than these, and for each way of the data the limit is named that binds it. Exit code 1 if loads and reads
+    are affected: a Cassandra node is down, or the keyspace is missing or wrong.
 
     JSON: ok, checks (name, state: ok, warning or failed, result, advice, needed: whether loads and reads need the
     service), limits (name, value, unit, note), binding (way, limit, raw_mb_per_s).

@@ -18,8 +18,8 @@ def shuffle_quality(order: Order, plan: BatchPlan, *, epoch: int = 0, rows_max: 
     """Return how many times as much the mean of a batch varies as it does under a full shuffle; 1.0 is a full shuffle.
 
     The mean is that of a value that grows by the stored order: the row's index in the split. Batches are those of an
-    epoch, up to ``rows_max`` rows. A rank's own batches vary more. None if there are fewer than two batches, and for the
-    stored order, whose batches are close to each other by construction.
+    epoch, up to ``rows_max`` rows. A rank's own batches vary more. None if there are fewer than two batches, and for
+    the stored order, whose batches are close to each other by construction.
     """
     batches = min(plan.batches, max(2, rows_max // plan.global_batch_rows))
     full = batches - 1 if plan.batches == batches else batches  # the last one of an epoch may have another size
