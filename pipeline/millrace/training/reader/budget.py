@@ -91,7 +91,9 @@ def budget_of(demand: Demand, prefetch_bytes: int | None, threads: int) -> Budge
             prefetch_bytes=prefetch_bytes,
             expected=least_bytes,
         )
-    fitting = [count for count in range(1, threads + 1) if demand.total_bytes(demand.slots_min, count) <= prefetch_bytes]
+    fitting = [
+        count for count in range(1, threads + 1) if demand.total_bytes(demand.slots_min, count) <= prefetch_bytes
+    ]
     used = fitting[-1]
     slots = _most_slots(demand, prefetch_bytes, used)
     return Budget(slots, used, demand.total_bytes(slots, used))
