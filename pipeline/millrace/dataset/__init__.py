@@ -9,6 +9,7 @@ from millrace.dataset.exports.files import discard_parts, export, format_of
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
+from millrace.dataset.splits import split_chunks, splits_of, with_splits
 from millrace.dataset.verification import VerifyReport, verify_chunks
 from millrace.dataset.warming import WarmReport, warm
 
@@ -28,6 +29,9 @@ __all__ = [
     "discard_parts",
     "export",
     "format_of",
+    "split_chunks",
+    "splits_of",
     "verify_chunks",
     "warm",
+    "with_splits",
 ]

@@ -21,7 +21,7 @@ from millrace.dataset.selection import column_indices, filtered_batches, first_r
 from millrace.display import html_table
 from millrace.errors import ChunkError, StoreError
 from millrace.settings import ReadSettings
-from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, PageRef, Version
+from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, Page, PageRef, Version
 
 if TYPE_CHECKING:
     from millrace.cache import ChunkCache
@@ -153,11 +153,22 @@ class Dataset:
         for page in self._catalogue.pages.each_ref(self.version):
             yield from self._catalogue.pages.page(self.name, page).refs()
 
+    def known_pages(self) -> Iterator[Page]:
+        """Yield the manifest pages in order; this process may have cached them."""
+        for page in self._catalogue.pages.each_ref(self.version):
+            yield self._catalogue.pages.cached_page(self.name, page)
+
+    @contextmanager
+    def leased(self) -> Iterator[Lease | None]:
+        """Hold the lease of the version during the block, so that its data is not deleted; None without a store."""
+        with self._lease() as lease:
+            yield lease
+
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
         """Yield the chunks of the first ``num_rows`` rows (None: all), from pages that this process may have cached."""
         left = math.inf if num_rows is None else num_rows
-        for page in self._catalogue.pages.each_ref(self.version):
-            for ref in self._catalogue.pages.cached_page(self.name, page).refs():
+        for page in self.known_pages():
+            for ref in page.refs():
                 if left <= 0:
                     return
                 yield ref

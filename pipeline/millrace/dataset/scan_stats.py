@@ -39,11 +39,11 @@ class ScanStats:
         with self._lock:
             self.rejected_by_checksum += 1
 
+    @property
+    def tiers(self) -> dict[str, int]:
+        """The chunks by the name of their tier."""
+        return {"process": self.process, "redis": self.redis, "cassandra": self.cassandra}
+
     def to_json(self) -> dict[str, int]:
         """Return the number of chunks from each tier and the stored bytes, for ``--json``."""
-        return {
-            "process": self.process,
-            "redis": self.redis,
-            "cassandra": self.cassandra,
-            "stored_bytes": self.stored_bytes,
-        }
+        return {**self.tiers, "stored_bytes": self.stored_bytes}

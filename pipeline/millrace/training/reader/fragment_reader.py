@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from millrace.dataset import ScanStats
 from millrace.store import ChunkRef
 from millrace.training.columns import ColumnPlan, Plan, RaggedPlan
 from millrace.training.order import Fragment, Order
@@ -18,6 +19,9 @@ from millrace.training.reader.window_load import WindowLoad
 
 class Source(Protocol):
     """The part of ``dataset.ChunkSource`` that the reader uses."""
+
+    stats: ScanStats
+    """Chunks by the tier that they came from."""
 
     @property
     def schema(self) -> pa.Schema:

@@ -19,7 +19,7 @@ from millrace.training.order import Order, Tail
 from millrace.training.reader.arena import Arena
 from millrace.training.reader.epochs import Epochs, LaneCursor
 from millrace.training.reader.fragment_reader import FragmentReader
-from millrace.training.reader.places import EpochPlaces, RingShape
+from millrace.training.reader.places import RingShape
 from millrace.training.reader.window_load import WindowLoad
 
 STALLED_S = 120.0
@@ -92,6 +92,10 @@ class Pipeline:
         self._epoch_number += 1
         self.places = self._epochs.places(self._epoch_number)
 
+    def is_at(self, epoch: int, row: int) -> bool:
+        """Return whether the next batch is the one at a position, and no chunk has failed."""
+        return self.position == (epoch, row) and self.next_slot == self.consumed and not self._failures
+
     @property
     def position(self) -> tuple[int, int]:
         """The epoch, and the rows of it that every lane has handed out in consumed batches."""
@@ -155,9 +159,9 @@ class Pipeline:
         while self._started and self._started[0][0] <= slot:
             load = self._started[0][2]
             self._await(load)
-            heapq.heappop(self._started)
             for needed, chunk, error in load.failures:
                 self._failures.setdefault(needed, (chunk, error))
+            heapq.heappop(self._started)
         pending = [first for first, _, _ in self._started[:1]] + [cursor.load.first_slot for cursor in self._cursors]
         self._ready_slot = min([*pending, *self._failures])
         if slot in self._failures:

@@ -62,7 +62,7 @@ class EpochPlaces:
         return len(self.ring.lanes) * self.plan.lane_batch_rows
 
     def end_row(self, window: Window) -> int:
-        """Return the position after the last one that a window has: a lane's last one repeats until the batch is full."""
+        """Return the position after the last one of a window; the last window of a lane repeats for padded rows."""
         end = window.first_row + window.rows
         return max(end, self._stops[window.lane]) if end == self.plan.lane_rows[window.lane] else end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import weakref
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ class Ring:
     def _give_back(self) -> None:
         kept = [slot for slot in range(self._shape.slots) if self.is_kept(slot)]
         edges = [-1, *kept, self._shape.slots]
-        for before, after in zip(edges, edges[1:], strict=False):
+        for before, after in itertools.pairwise(edges):
             first = -(-(before + 1) * self._slot_bytes // PAGE_BYTES) * PAGE_BYTES
             end = after * self._slot_bytes // PAGE_BYTES * PAGE_BYTES
             if end > first:

@@ -61,7 +61,7 @@ class WindowLoad:
             self.failures.append((needed, chunk, error))
 
     def finish(self, chunk: ChunkRef, ragged: Sequence[RaggedPlan]) -> None:
-        """Count a fragment as finished; the last one puts the rows of ragged columns in order and wakes the consumer."""
+        """Count a fragment as finished; the last one orders the ragged rows and wakes the consumer."""
         with self._lock:
             self._unfinished -= 1
             if self._unfinished:
