@@ -1,0 +1,137 @@
+"""Tell before a job starts how an epoch will read its chunks: from where, in how much memory, how soon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.cache import Form, value_cost_bytes
+from millrace.dataset import Dataset
+from millrace.store import ChunkRef
+from millrace.training.opened import read_threads
+from millrace.training.options import LoaderOptions
+from millrace.training.order import BatchPlan, Order
+from millrace.training.planning.shuffle_quality import shuffle_quality
+from millrace.training.prepared import Prepared, prepare, split_manifest
+
+_READ_CHUNKS_MAX: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class EpochCost:
+    """The cost of one epoch of all ranks; ``memory_bytes`` are those of each rank, sizes are in bytes.
+
+    ``chunk_reads`` counts a chunk twice if two lanes share it. ``hit_ratio`` is the share of these reads that Redis
+    answers. ``first_batch_s`` was measured by reading the chunks of the first batch of rank 0, so it depends on what
+    the cache holds now. ``shuffle_quality`` is 1.0 for a full shuffle, see ``shuffle_quality``; None for no shuffle.
+    """
+
+    reference: str
+    split: str | None
+    rows: int
+    chunks: int
+    batches: int
+    global_batch_rows: int
+    lanes: int
+    world_size: int
+    window_chunks: int
+    dropped_rows: int
+    padded_rows: int
+    chunk_reads: int
+    cache_bytes: int
+    form: str
+    cached_chunks: int
+    hit_ratio: float
+    cassandra_bytes: int
+    memory_bytes: int
+    first_batch_s: float
+    shuffle_quality: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-compatible values."""
+        return asdict(self)
+
+
+def epoch_cost(
+    dataset: Dataset, options: LoaderOptions, *, world_size: int, cache_bytes: int, form: Form
+) -> EpochCost:
+    """Return the cost of an epoch with ``cache_bytes`` of Redis for this dataset, in the given form.
+
+    Reads the manifest, and at most 32 chunks to measure the time to the first batch. Raises ``UsageError`` for options
+    that a loader refuses.
+    """
+    prepared = prepare(dataset, replace(options, rank=0, world_size=world_size), threads=read_threads())
+    order, plan = prepared.plan.order, prepared.outline.batch_plan()
+    reads = _reads_of_chunks(order)
+    stored, memory = _chunk_sizes(dataset, options, form)
+    cached = int(np.searchsorted(np.cumsum(memory), cache_bytes, side="right"))
+    return EpochCost(
+        reference=dataset.version.reference,
+        split=options.split,
+        rows=order.rows,
+        chunks=len(reads),
+        batches=plan.batches,
+        global_batch_rows=options.global_batch_rows,
+        lanes=options.lanes,
+        world_size=world_size,
+        window_chunks=order.spec.window_chunks,
+        dropped_rows=plan.dropped_rows,
+        padded_rows=plan.padded_rows,
+        chunk_reads=int(reads.sum()),
+        cache_bytes=cache_bytes,
+        form=str(form),
+        cached_chunks=cached,
+        hit_ratio=float(reads[:cached].sum() / reads.sum()),
+        cassandra_bytes=int((reads * stored)[cached:].sum()),
+        memory_bytes=prepared.outline.prefetch_bytes + options.cache_bytes,
+        first_batch_s=_first_batch_s(prepared, plan),
+        shuffle_quality=shuffle_quality(order, plan),
+    )
+
+
+def _reads_of_chunks(order: Order) -> NDArray[np.int64]:
+    """Return how often an epoch reads each chunk of the split: once, and once more for each lane border in it."""
+    lanes = [order.lane_chunks(lane) for lane in range(order.spec.lanes)]
+    return np.bincount(np.concatenate(lanes), minlength=len(order.chunk_starts))
+
+
+def _chunk_sizes(
+    dataset: Dataset, options: LoaderOptions, form: Form
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each chunk the stored bytes of the tiles that are read, and the memory of Redis that they take."""
+    decoder = dataset.chunk_source(options.columns).decoder
+    refs = split_manifest(dataset, options).each_ref()
+    sizes = [(decoder.stored_bytes(ref), _redis_bytes(ref, decoder.tiles_of(ref), form)) for ref in refs]
+    stored, memory = np.array(sizes, np.int64).reshape(-1, 2).T
+    return stored, memory
+
+
+def _redis_bytes(ref: ChunkRef, tiles: Sequence[int], form: Form) -> int:
+    if form is Form.STORED:
+        return value_cost_bytes(ref.stored_bytes)
+    return sum(value_cost_bytes(ref.tiles[tile].raw_bytes) for tile in tiles)
+
+
+def _first_batch_s(prepared: Prepared, plan: BatchPlan) -> float:
+    """Return the seconds to read all chunks of the first batch of a rank, measured with the threads of a loader."""
+    order = prepared.plan.order
+    windows = (next(order.windows(lane, 0)) for lane in prepared.outline.lanes if plan.lane_rows[lane])
+    chunks = list(dict.fromkeys(fragment.chunk for window in windows for fragment in window.fragments))
+    measured = [prepared.chunks[chunk] for chunk in chunks[:_READ_CHUNKS_MAX]]
+    _read(prepared, measured[0])  # the first read of a process connects and takes longer
+    with ThreadPoolExecutor(prepared.threads, thread_name_prefix="millrace-plan") as pool:
+        began = time.perf_counter()
+        for read in [pool.submit(_read, prepared, ref) for ref in measured]:
+            read.result()
+        return (time.perf_counter() - began) * len(chunks) / len(measured)
+
+
+def _read(prepared: Prepared, ref: ChunkRef) -> None:
+    with prepared.source.borrow(ref):
+        pass
