@@ -183,7 +183,7 @@ class Pipeline:
     def _named(self, slot: int, chunk: ChunkRef, error: Exception) -> MillraceError:
         """Return the error of a chunk with the version and the step that needs the chunk."""
         reference, step = self._plan.order.spec.version, self.step_of(slot)
-        context = {"version": reference.partition("@")[2], "chunk": str(chunk), "step": step}
+        context: dict[str, Any] = {"version": reference.partition("@")[2], "chunk": str(chunk), "step": step}
         message = f"{reference}: step {step} of epoch {self.places.epoch} needs chunk {chunk}"
         if isinstance(error, MillraceError):
             return type(error)(f"{message}: {error.message}", hint=error.hint, **{**error.context, **context})

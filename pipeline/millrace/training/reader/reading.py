@@ -46,7 +46,7 @@ class Reading:
         closing = (self._over, self._pool, resources)
         self._closer = threading.Thread(target=_close, args=closing, name="millrace-training-close", daemon=True)
         self._closer.start()
-        weakref.finalize(self, self._over.put, None).atexit = False
+        weakref.finalize(self, self._over.put, None)
         _open.add(self)
 
     @property
