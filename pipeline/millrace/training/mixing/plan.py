@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import count
 from typing import NamedTuple
 
 from millrace.errors import UsageError
@@ -28,6 +29,7 @@ class Stop(StrEnum):
 class Part:
     """One dataset of a mixture. ``lane_rows`` rows of each lane make one epoch of the dataset."""
 
+    version: str
     weight: int
     lanes: int
     lane_rows: int
@@ -54,19 +56,17 @@ class MixPlan:
 
     def __post_init__(self) -> None:
         lane_batch_rows(self.global_batch_rows, self.unit_rows)
-        if self.stop is Stop.FIRST and self.epoch_rows < self.global_batch_rows:
-            raise UsageError(
-                f"the mixture has {self.epoch_rows} rows until its first dataset is used up, and no full batch of "
-                f"{self.global_batch_rows} rows",
-                hint="use a smaller global_batch_rows, or stop='all'",
-                rows=self.epoch_rows,
-                global_batch_rows=self.global_batch_rows,
-            )
+        self._check_parts()
 
     @cached_property
     def unit_rows(self) -> int:
         """The rows of a unit."""
         return math.lcm(*(part.lanes for part in self.parts))
+
+    @cached_property
+    def groups(self) -> int:
+        """The groups into which the lanes of every dataset can be divided equally; a rank has whole groups."""
+        return math.gcd(*(part.lanes for part in self.parts))
 
     @cached_property
     def epoch_rows(self) -> int:
@@ -85,6 +85,10 @@ class MixPlan:
         tail = Tail.DROP_LAST if self.stop is Stop.FIRST else Tail.PAD
         return BatchPlan((self.epoch_rows,), self.global_batch_rows, tail, rows)
 
+    def end_row(self, rows: int) -> int:
+        """Return the rows of an epoch that are handed out at its end, if ``rows`` are at present."""
+        return rows + self.batches_from(rows).batches * self.global_batch_rows
+
     def lane_rows_after(self, rows: int) -> list[int]:
         """Return for each dataset the rows of every lane among the first ``rows`` rows of an epoch."""
         given = shares([part.weight for part in self.parts], rows // self.unit_rows)
@@ -101,6 +105,43 @@ class MixPlan:
             Stretch(first_epoch + each, max(first - each * lane_rows, 0), min(stop - each * lane_rows, lane_rows))
             for each in range(first // lane_rows, -(-stop // lane_rows))
         ]
+
+    def all_stretches(self, number: int, epoch: int, rows: int) -> Iterator[Stretch]:
+        """Yield all that each lane of a dataset hands out after ``rows`` rows of an epoch, epoch after epoch."""
+        for each in count(epoch):
+            first, stop = (self.lane_rows_after(end)[number] for end in (rows, self.end_row(rows)))
+            yield from self.stretches(number, each, first, stop)
+            rows = 0
+
+    def position(self, number: int, epoch: int, rows: int) -> tuple[int, int]:
+        """Return the epoch of a dataset after ``rows`` rows of the mixture's epoch, and the rows of every lane in it."""
+        epochs, row = divmod(self.lane_rows_after(rows)[number], self.parts[number].lane_rows)
+        return epoch * self.epochs_of_parts[number] + epochs, row
+
+    def _check_parts(self) -> None:
+        for part in self.parts:
+            if not part.lane_rows:
+                raise UsageError(
+                    f"{part.version} has fewer rows than its {part.lanes} lanes",
+                    hint="use fewer lanes",
+                    version=part.version,
+                    lanes=part.lanes,
+                )
+        if self.stop is Stop.FIRST and self.epoch_rows < self.global_batch_rows:
+            raise UsageError(
+                f"the mixture has {self.epoch_rows} rows until its first dataset is used up, and no full batch of "
+                f"{self.global_batch_rows} rows",
+                hint="use a smaller global_batch_rows, or stop='all'",
+                rows=self.epoch_rows,
+                global_batch_rows=self.global_batch_rows,
+            )
+        for part, rows in zip(self.parts, self.lane_rows_after(self.end_row(0)), strict=True):
+            if not rows:
+                raise UsageError(
+                    f"an epoch of the mixture has no row of {part.version}",
+                    hint="use a larger weight, or leave the dataset out",
+                    version=part.version,
+                )
 
     def _units_until(self, number: int) -> int:
         """Return the units of all datasets at which one is used up: the last that it can give, or that it must give."""

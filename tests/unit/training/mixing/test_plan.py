@@ -13,10 +13,14 @@ from millrace.errors import UsageError
 from millrace.training.mixing.plan import MixPlan, Part, Stop, Stretch
 
 PARTS = st.lists(
-    st.builds(Part, weight=st.integers(1, 20), lanes=st.sampled_from([1, 2, 4, 6, 8]), lane_rows=st.integers(1, 60)),
+    st.builds(Part, version=st.just("flights@12-3fa9c1"), weight=st.integers(1, 20), lanes=st.sampled_from([1, 2, 4, 6, 8]), lane_rows=st.integers(1, 60)),
     min_size=1,
     max_size=4,
 ).map(tuple)
+
+
+def part(weight: int, lanes: int, lane_rows: int) -> Part:
+    return Part("flights@12-3fa9c1", weight, lanes, lane_rows)
 
 
 @st.composite
@@ -100,14 +104,14 @@ def test_the_stretches_of_all_batches_are_the_epochs_of_each_dataset_row_after_r
 
 
 def test_a_smaller_dataset_goes_on_with_its_next_epochs() -> None:
-    plan = MixPlan((Part(1, 2, 10), Part(1, 2, 4)), 4, Stop.ALL)
+    plan = MixPlan((part(1, 2, 10), part(1, 2, 4)), 4, Stop.ALL)
     assert plan.epoch_rows == 38
     assert plan.epochs_of_parts == (1, 3)
     assert plan.stretches(1, 2, 3, 6) == [Stretch(6, 3, 4), Stretch(7, 0, 2)]
 
 
 def test_a_resumed_epoch_has_the_rest_of_its_batches() -> None:
-    plan = MixPlan((Part(7, 2, 100), Part(3, 2, 100)), 20, Stop.FIRST)
+    plan = MixPlan((part(7, 2, 100), part(3, 2, 100)), 20, Stop.FIRST)
     assert plan.epoch_rows == 286
     assert plan.batches_from(0).batches == 14
     assert plan.batches_from(200).batches == 4
@@ -118,9 +122,9 @@ def test_a_batch_must_be_a_multiple_of_the_lanes_of_all_datasets() -> None:
     with pytest.raises(
         UsageError, match="global_batch_rows 40 is not a multiple of lanes 24: use global_batch_rows 24 or 48"
     ):
-        MixPlan((Part(1, 8, 100), Part(1, 6, 100)), 40, Stop.FIRST)
+        MixPlan((part(1, 8, 100), part(1, 6, 100)), 40, Stop.FIRST)
 
 
 def test_a_mixture_without_one_full_batch_is_refused() -> None:
     with pytest.raises(UsageError, match="16 rows until its first dataset is used up, and no full batch of 24 rows"):
-        MixPlan((Part(1, 8, 1), Part(1, 8, 100)), 24, Stop.FIRST)
+        MixPlan((part(1, 8, 1), part(1, 8, 100)), 24, Stop.FIRST)
