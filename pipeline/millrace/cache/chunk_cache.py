@@ -15,8 +15,8 @@ from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_addr
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.values import Allocate, Read, cut_tiles, pipelined, read_ranges, read_whole
-from millrace.compat.redis import Reply
+from millrace.cache.values import cut_tiles, pipelined, read_ranges, read_whole
+from millrace.compat.redis import Allocate, Reply, Values
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -101,7 +101,7 @@ class ChunkCache:
         indices = range(len(sizes)) if tiles is None else tiles
         ranges = byte_ranges(sizes, indices)
 
-        def read(redis: Redis) -> Read:
+        def read(redis: Redis) -> Values:
             if len(indices) == len(sizes):
                 return read_whole(redis, [key], [sum(sizes)], allocate)
             return read_ranges(redis, key, ranges, allocate)
@@ -124,8 +124,8 @@ class ChunkCache:
             lambda redis: read_whole(redis, keys, [sizes[tile] for tile in tiles], allocate), on_other_size
         )
 
-    def _read(self, read: Callable[[Redis], Read], on_other_size: Callable[[], None]) -> list[memoryview] | None:
-        missing: Read = (Reply.MISSING, [])
+    def _read(self, read: Callable[[Redis], Values], on_other_size: Callable[[], None]) -> list[memoryview] | None:
+        missing: Values = (Reply.MISSING, [])
         reply, buffers = self._call(read, missing)
         if reply is Reply.OTHER_SIZE:
             on_other_size()
