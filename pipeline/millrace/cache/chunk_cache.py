@@ -16,7 +16,7 @@ from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_ent
 from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
 from millrace.cache.values import cut_tiles, pipelined, read_ranges, read_whole
-from millrace.compat.redis import Allocate, Reply, Values
+from millrace.compat.redis import Allocate, Read, Reply
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -36,7 +36,7 @@ class ChunkCache:
 
     Methods do not raise errors of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
     cache is unreachable, slow or full, a read finds no chunk. The constructor does not connect; it raises
-    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values are
+    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Read are
     not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one for each
     active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
@@ -101,7 +101,7 @@ class ChunkCache:
         indices = range(len(sizes)) if tiles is None else tiles
         ranges = byte_ranges(sizes, indices)
 
-        def read(redis: Redis) -> Values:
+        def read(redis: Redis) -> Read:
             if len(indices) == len(sizes):
                 return read_whole(redis, [key], [sum(sizes)], allocate)
             return read_ranges(redis, key, ranges, allocate)
@@ -124,8 +124,8 @@ class ChunkCache:
             lambda redis: read_whole(redis, keys, [sizes[tile] for tile in tiles], allocate), on_other_size
         )
 
-    def _read(self, read: Callable[[Redis], Values], on_other_size: Callable[[], None]) -> list[memoryview] | None:
-        missing: Values = (Reply.MISSING, [])
+    def _read(self, read: Callable[[Redis], Read], on_other_size: Callable[[], None]) -> list[memoryview] | None:
+        missing: Read = (Reply.MISSING, [])
         reply, buffers = self._call(read, missing)
         if reply is Reply.OTHER_SIZE:
             on_other_size()

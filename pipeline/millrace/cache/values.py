@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from millrace.compat.redis import Allocate, Command, Values, read_values
+from millrace.compat.redis import Allocate, Command, Read, read_values
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -23,13 +23,13 @@ class Form(StrEnum):
     RAW = "raw"
 
 
-def read_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]], allocate: Allocate) -> Values:
+def read_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]], allocate: Allocate) -> Read:
     """Read ranges of bytes of a value, each into memory of its own."""
     commands: list[Command] = [("GETRANGE", key, start, end - 1) for start, end in ranges]
     return read_values(redis, commands, [end - start for start, end in ranges], allocate)
 
 
-def read_whole(redis: Redis, keys: Sequence[str], sizes: Sequence[int], allocate: Allocate) -> Values:
+def read_whole(redis: Redis, keys: Sequence[str], sizes: Sequence[int], allocate: Allocate) -> Read:
     """Read whole values of known sizes, each into memory of its own."""
     return read_values(redis, [("GET", key) for key in keys], sizes, allocate)
 

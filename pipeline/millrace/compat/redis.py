@@ -35,7 +35,7 @@ class Reply(Enum):
     OTHER_SIZE = auto()
 
 
-Values = tuple[Reply, list[memoryview]]
+Read = tuple[Reply, list[memoryview]]
 
 
 def large_value_packer() -> Any:
@@ -51,7 +51,7 @@ def _encode(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else str(value).encode() if isinstance(value, int) else value
 
 
-def read_values(redis: Redis, commands: Sequence[Command], sizes: Sequence[int], allocate: Allocate) -> Values:
+def read_values(redis: Redis, commands: Sequence[Command], sizes: Sequence[int], allocate: Allocate) -> Read:
     """Send commands one after another, and read the value that each returns into memory of ``allocate``.
 
     Stops at the first reply that is not a value of its size, and returns it. An empty value counts as missing, because
@@ -72,7 +72,7 @@ def read_values(redis: Redis, commands: Sequence[Command], sizes: Sequence[int],
         pool.release(connection)
 
 
-def _read_by_client(redis: Redis, commands: Sequence[Command], sizes: Sequence[int]) -> Values:
+def _read_by_client(redis: Redis, commands: Sequence[Command], sizes: Sequence[int]) -> Read:
     values: list[memoryview] = []
     for command, size in zip(commands, sizes, strict=True):
         value: Any = redis.execute_command(*command)  # type: ignore[no-untyped-call]
