@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from millrace.dataset.chunk_loans import ChunkLoans
+from millrace.dataset.chunk_loans import ChunkLoans, LoansInUse, loans_through
 from millrace.dataset.reused_memory import ReusedMemory
 
 
@@ -37,14 +37,14 @@ class Loader:
 
 
 def test_users_one_after_another_load_again_into_the_same_memory() -> None:
-    loans, loader = ChunkLoans(), Loader()
+    loans, loader = ChunkLoans(LoansInUse()), Loader()
     assert [loader.use(loans, "a") for _ in range(3)] == [1, 2, 3]
     assert len(set(map(id, loader.memories))) == 1
     assert loader.shared == 0
 
 
 def test_a_user_that_waits_gets_the_batch_of_the_running_load() -> None:
-    loans, loader = ChunkLoans(), Loader()
+    loans, loader = ChunkLoans(LoansInUse()), Loader()
     loader.may_finish.clear()
     with ThreadPoolExecutor(5) as pool:
         users = [pool.submit(loader.use, loans, "a") for _ in range(5)]
@@ -56,7 +56,7 @@ def test_a_user_that_waits_gets_the_batch_of_the_running_load() -> None:
 
 
 def test_the_memory_is_not_reused_while_another_user_is_in_the_block() -> None:
-    loans, loader = ChunkLoans(), Loader()
+    loans, loader = ChunkLoans(LoansInUse()), Loader()
     first = loans.lend("a", loader.load, on_shared=loader.count_shared)
     second = loans.lend("a", loader.load, on_shared=loader.count_shared)
     first.__enter__()
@@ -72,14 +72,14 @@ def test_the_memory_is_not_reused_while_another_user_is_in_the_block() -> None:
 
 
 def test_there_are_no_more_memories_than_concurrent_users() -> None:
-    loans, loader = ChunkLoans(), Loader()
+    loans, loader = ChunkLoans(LoansInUse()), Loader()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: loader.use(loans, f"k{number % 40}"), range(400)))
     assert len(set(map(id, loader.memories))) <= 4
 
 
 def test_an_error_is_raised_for_every_waiting_user_and_the_next_user_loads_again() -> None:
-    loans, loader = ChunkLoans(), Loader()
+    loans, loader = ChunkLoans(LoansInUse()), Loader()
     begin, may_fail = threading.Barrier(3), threading.Event()
     loads = []
 
@@ -105,8 +105,27 @@ def test_an_error_is_raised_for_every_waiting_user_and_the_next_user_loads_again
 
 
 def test_an_error_in_the_block_of_a_user_ends_its_loan() -> None:
-    loans, loader = ChunkLoans(), Loader()
+    loans, loader = ChunkLoans(LoansInUse()), Loader()
     with pytest.raises(ValueError, match="in the block"), loans.lend("a", loader.load, on_shared=int):
         raise ValueError("in the block")
     assert loader.use(loans, "a") == 2
     assert loader.memories[0] is loader.memories[1]
+
+
+def test_lenders_with_one_connection_share_chunks_and_keep_their_own_memory() -> None:
+    connection, other = Loader(), Loader()
+    assert loans_through(connection) is loans_through(connection)
+    assert loans_through(connection) is not loans_through(other)
+    lenders = [ChunkLoans(loans_through(connection)) for _ in range(2)]
+    loader = Loader()
+    first = lenders[0].lend("a", loader.load, on_shared=loader.count_shared)
+    first.__enter__()
+    second = lenders[1].lend("a", loader.load, on_shared=loader.count_shared)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert (len(loader.memories), loader.shared) == (1, 1)
+    loader.use(lenders[1], "b")
+    loader.use(lenders[0], "b")
+    assert loader.memories[1] is not loader.memories[0]
+    assert loader.memories[2] is loader.memories[0]
