@@ -4,5 +4,6 @@ Importing this package does not import the Redis client.
 """
 
 from millrace.cache.chunk_cache import ChunkCache
+from millrace.cache.values import Form
 
-__all__ = ["ChunkCache"]
+__all__ = ["ChunkCache", "Form"]

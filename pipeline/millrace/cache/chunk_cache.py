@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -15,7 +15,8 @@ from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_addr
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.values import cut_tiles, get_ranges, pipelined
+from millrace.cache.values import cut_tiles, pipelined, read_ranges, read_whole
+from millrace.compat.redis import Allocate, Read, Reply
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -35,7 +36,7 @@ class ChunkCache:
 
     Methods do not raise errors of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
     cache is unreachable, slow or full, a read finds no chunk. The constructor does not connect; it raises
-    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values are
+    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Read are
     not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one for each
     active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
@@ -82,23 +83,61 @@ class ChunkCache:
 
     # --- chunks
 
-    def get(self, chunk: ChunkRef, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
+    def get(
+        self,
+        chunk: ChunkRef,
+        sizes: Sequence[int],
+        tiles: Sequence[int] | None,
+        *,
+        allocate: Allocate = bytearray,
+        on_other_size: Callable[[], None] = lambda: None,
+    ) -> list[memoryview] | None:
         """Return the stored tiles (ascending indices; None: all), or None when not all of their bytes are cached.
 
-        ``sizes`` are the stored bytes of each tile of the chunk, from its manifest.
+        ``sizes`` are the stored bytes of each tile of the chunk, from its manifest. The tiles are in memory of
+        ``allocate``. ``on_other_size`` is called if there is a value of another size.
         """
         key = self._keys.chunk(chunk)
         indices = range(len(sizes)) if tiles is None else tiles
         ranges = byte_ranges(sizes, indices)
-        is_whole_value = len(indices) == len(sizes)
 
-        def read(redis: Redis) -> list[memoryview] | None:
-            parts = [redis.get(key) or b""] if is_whole_value else get_ranges(redis, key, ranges)
-            if [len(part) for part in parts] != [end - start for start, end in ranges]:
-                return None
-            return cut_tiles(parts, [sizes[tile] for tile in indices])
+        def read(redis: Redis) -> Read:
+            if len(indices) == len(sizes):
+                return read_whole(redis, [key], [sum(sizes)], allocate)
+            return read_ranges(redis, key, ranges, allocate)
 
-        return self._call(read, None)
+        parts = self._read(read, on_other_size)
+        return None if parts is None else cut_tiles(parts, [sizes[tile] for tile in indices])
+
+    def get_raw(
+        self,
+        chunk: ChunkRef,
+        sizes: Sequence[int],
+        tiles: Sequence[int],
+        *,
+        allocate: Allocate = bytearray,
+        on_other_size: Callable[[], None] = lambda: None,
+    ) -> list[memoryview] | None:
+        """Return tiles in raw form, or None when not all of them are cached; ``sizes`` are the raw bytes of each."""
+        keys = [self._keys.raw(chunk, tile) for tile in tiles]
+        return self._read(
+            lambda redis: read_whole(redis, keys, [sizes[tile] for tile in tiles], allocate), on_other_size
+        )
+
+    def _read(self, read: Callable[[Redis], Read], on_other_size: Callable[[], None]) -> list[memoryview] | None:
+        missing: Read = (Reply.MISSING, [])
+        reply, buffers = self._call(read, missing)
+        if reply is Reply.OTHER_SIZE:
+            on_other_size()
+        return buffers if reply is Reply.COMPLETE else None
+
+    def put_raw(self, chunk: ChunkRef, tiles: Mapping[int, Any]) -> bool:
+        """Store tiles in raw form, by their indices; return False when Redis is unreachable or full."""
+
+        def put(redis: Redis) -> bool:
+            return all(redis.set(self._keys.raw(chunk, tile), raw) for tile, raw in tiles.items())
+
+        return self._call(put, False)
 
     def put(self, chunk: ChunkRef, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
         """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full.

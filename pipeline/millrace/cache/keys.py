@@ -29,6 +29,14 @@ class RedisKeys:
         """Return the key of one chunk."""
         return f"{self._prefix}:chunk:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}"
 
+    def raw(self, chunk: ChunkRef, tile: int) -> str:
+        """Return the key of the raw form of one tile."""
+        return f"{self._prefix}:raw:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}:{tile}"
+
+    def all_raw(self, dataset: str) -> str:
+        """Return the pattern of all keys of tiles in raw form of a dataset."""
+        return f"{_literal(self._prefix)}:raw:{dataset}:*"
+
     def all_chunks(self, dataset: str) -> str:
         """Return the pattern of all chunk keys of a dataset; a dataset name has no special character of patterns."""
         return f"{_literal(self._prefix)}:chunk:{dataset}:*"

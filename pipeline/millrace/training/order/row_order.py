@@ -34,6 +34,15 @@ class Order:
         first, stop = self._cuts.bounds(lane)
         return stop - first
 
+    def lane_chunks(self, lane: int) -> NDArray[np.int64]:
+        """Return the indices of the chunks that the lane reads, which are the same in every epoch."""
+        return self._cuts.fragments(lane).chunk
+
+    def window_rows_max(self, lane: int) -> int:
+        """Return the most rows that a window of the lane can have in any epoch."""
+        rows = np.sort(self._cuts.fragments(lane).rows)
+        return int(rows[-self._window_chunks(len(rows)) :].sum())
+
     def windows(self, lane: int, epoch: int, *, from_row: int = 0) -> Iterator[Window]:
         """Yield the windows of a lane in an epoch, from the window that holds position ``from_row`` of the lane.
 

@@ -1,0 +1,22 @@
+"""Read chunks in several threads into the batches of a rank, within a bound in bytes."""
+
+from millrace.training.reader.budget import Budget, Demand, budget_of, demand_of
+from millrace.training.reader.fragment_reader import Source
+from millrace.training.reader.pipeline import Pipeline, RankPlan
+from millrace.training.reader.places import RingShape
+from millrace.training.reader.reading import Reading
+from millrace.training.reader.transforms import AHEAD, transformed
+
+__all__ = [
+    "AHEAD",
+    "Budget",
+    "Demand",
+    "Pipeline",
+    "RankPlan",
+    "Reading",
+    "RingShape",
+    "Source",
+    "budget_of",
+    "demand_of",
+    "transformed",
+]

@@ -1,0 +1,100 @@
+"""The running part of a loader: its threads, its arena, and the lease of its version, from the first batch to close."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import weakref
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import SimpleQueue
+
+from millrace.store import ChunkRef
+from millrace.training.reader.arena import Arena
+from millrace.training.reader.fragment_reader import FragmentReader, Source
+from millrace.training.reader.pipeline import STALLED_S, Pipeline, RankPlan
+
+_open: weakref.WeakSet[Reading] = weakref.WeakSet()
+
+
+class Reading:
+    """The threads and the memory that read for one rank.
+
+    ``resources`` are closed when the threads have ended: after ``close``, or after this object was dropped. A thread
+    that only waits does it, because the garbage collector may drop the object in any thread, in which no wait and no
+    lock is safe.
+    """
+
+    def __init__(
+        self,
+        plan: RankPlan,
+        chunks: Mapping[int, ChunkRef],
+        source: Source,
+        *,
+        threads: int,
+        resources: ExitStack,
+        stalled_s: float = STALLED_S,
+    ) -> None:
+        self.plan = plan
+        self._arena = Arena(plan.fixed, plan.shape)
+        self._reader = FragmentReader(plan.order, chunks, source, self._arena, plan.plans)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-training")
+        self._stalled_s = stalled_s
+        self._pipeline: Pipeline | None = None
+        self._over: SimpleQueue[None] = SimpleQueue()
+        closing = (self._over, self._pool, resources)
+        self._closer = threading.Thread(target=_close, args=closing, name="millrace-training-close", daemon=True)
+        self._closer.start()
+        weakref.finalize(self, self._over.put, None)
+        _open.add(self)
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """The batches from the last ``begin`` on."""
+        return self._pipeline
+
+    def begin(self, epoch: int, row: int) -> Pipeline:
+        """Return the batches from a position on; what was read ahead is kept if it continues there."""
+        last = self._pipeline
+        if last is None or not last.is_at(epoch, row):
+            self._pipeline = last = self._restarted(last, epoch, row)
+        if last.consumed == last.places.end_slot:
+            last.next_epoch()
+        return last
+
+    def _restarted(self, last: Pipeline | None, epoch: int, row: int) -> Pipeline:
+        if last is not None:
+            last.cancel()
+        return Pipeline(
+            self.plan,
+            self._arena,
+            self._reader,
+            self._pool,
+            epoch=epoch,
+            row=row,
+            first_slot=0 if last is None else last.end_slot,
+            stalled_s=self._stalled_s,
+        )
+
+    def close(self) -> None:
+        """End the threads and close the resources; wait for both."""
+        if self._pipeline is not None:
+            self._pipeline.cancel()
+        self._over.put(None)
+        self._closer.join()
+
+
+def _close(over: SimpleQueue[None], pool: ThreadPoolExecutor, resources: ExitStack) -> None:
+    over.get()
+    pool.shutdown(wait=True, cancel_futures=True)
+    resources.close()
+
+
+def close_all() -> None:
+    """Close every reading of this process, so that leases and connections end with it."""
+    for reading in list(_open):
+        reading.close()
+
+
+atexit.register(close_all)
