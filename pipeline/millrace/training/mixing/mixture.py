@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Generator, Mapping, Sequence
+from inspect import GEN_CLOSED, getgeneratorstate
 from time import perf_counter
 from typing import Any, Self
 
@@ -198,4 +199,4 @@ class Mixture:
     def _running(self) -> Batches | None:
         """Return the iterator that has not ended."""
         iteration = None if self._iteration is None else self._iteration()
-        return None if iteration is None or iteration.gi_frame is None else iteration
+        return None if iteration is None or getgeneratorstate(iteration) == GEN_CLOSED else iteration

@@ -18,8 +18,8 @@ _TYPES: Final[dict[str, type]] = {"stop": str, "weights": list, "epoch": int, "r
 class MixtureState:
     """The datasets of a mixture with their weights, and the position in it.
 
-    ``rows`` counts the rows of all datasets that were handed out in ``epoch``. The positions of the datasets follow from
-    it; they are in the state so that each dataset can also be read alone.
+    ``rows`` counts the rows of all datasets that were handed out in ``epoch``. The positions of the datasets follow
+    from it; they are in the state so that each dataset can also be read alone.
     """
 
     stop: Stop

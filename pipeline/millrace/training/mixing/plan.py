@@ -114,7 +114,7 @@ class MixPlan:
             rows = 0
 
     def position(self, number: int, epoch: int, rows: int) -> tuple[int, int]:
-        """Return the epoch of a dataset after ``rows`` rows of the mixture's epoch, and the rows of every lane in it."""
+        """Return a dataset's epoch, and the rows of every lane in it, after ``rows`` rows of the mixture's epoch."""
         epochs, row = divmod(self.lane_rows_after(rows)[number], self.parts[number].lane_rows)
         return epoch * self.epochs_of_parts[number] + epochs, row
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -13,7 +14,13 @@ from millrace.errors import UsageError
 from millrace.training.mixing.plan import MixPlan, Part, Stop, Stretch
 
 PARTS = st.lists(
-    st.builds(Part, version=st.just("flights@12-3fa9c1"), weight=st.integers(1, 20), lanes=st.sampled_from([1, 2, 4, 6, 8]), lane_rows=st.integers(1, 60)),
+    st.builds(
+        Part,
+        version=st.just("flights@12-3fa9c1"),
+        weight=st.integers(1, 20),
+        lanes=st.sampled_from([1, 2, 4, 6, 8]),
+        lane_rows=st.integers(1, 60),
+    ),
     min_size=1,
     max_size=4,
 ).map(tuple)
@@ -26,21 +33,16 @@ def part(weight: int, lanes: int, lane_rows: int) -> Part:
 @st.composite
 def plans(draw: st.DrawFn) -> MixPlan:
     parts, stop = draw(PARTS), draw(st.sampled_from(Stop))
-    smallest = MixPlan(parts, MixPlan(parts, 24, Stop.ALL).unit_rows, Stop.ALL)
-    batch_units = draw(st.integers(1, 5))
-    if stop is Stop.FIRST:
-        rows = replace_rows(smallest, Stop.FIRST)
-        assume(rows >= smallest.unit_rows)
-        batch_units = min(batch_units, rows // smallest.unit_rows)
-    return MixPlan(parts, batch_units * smallest.unit_rows, stop)
+    unit_rows = math.lcm(*(each.lanes for each in parts))
+    return possible_plan(parts, draw(st.integers(1, 5)) * unit_rows, stop)
 
 
-def replace_rows(plan: MixPlan, stop: Stop) -> int:
-    """Return the rows of an epoch that ends by ``stop``, or 0 if it has no batch."""
+def possible_plan(parts: tuple[Part, ...], global_batch_rows: int, stop: Stop) -> MixPlan:
     try:
-        return replace(plan, stop=stop).epoch_rows
+        return MixPlan(parts, global_batch_rows, stop)
     except UsageError:
-        return 0
+        assume(False)
+        raise
 
 
 def rows_of_epoch(plan: MixPlan) -> int:
@@ -79,10 +81,7 @@ def test_an_epoch_that_stops_with_all_hands_out_every_row_and_one_unit_less_woul
 
 @given(plan=plans(), batch_units=st.integers(1, 5))
 def test_the_rows_handed_out_do_not_depend_on_the_batch_size(plan: MixPlan, batch_units: int) -> None:
-    try:
-        other = replace(plan, global_batch_rows=batch_units * plan.unit_rows)
-    except UsageError:
-        assume(False)
+    other = possible_plan(plan.parts, batch_units * plan.unit_rows, plan.stop)
     assert other.epoch_rows == plan.epoch_rows
     assert other.epochs_of_parts == plan.epochs_of_parts
     for rows in range(0, plan.epoch_rows, plan.unit_rows):
@@ -128,3 +127,15 @@ def test_a_batch_must_be_a_multiple_of_the_lanes_of_all_datasets() -> None:
 def test_a_mixture_without_one_full_batch_is_refused() -> None:
     with pytest.raises(UsageError, match="16 rows until its first dataset is used up, and no full batch of 24 rows"):
         MixPlan((part(1, 8, 1), part(1, 8, 100)), 24, Stop.FIRST)
+
+
+def test_a_dataset_of_which_an_epoch_has_no_row_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match="an epoch of the mixture has no row of flights@12-3fa9c1: use a larger weight"
+    ):
+        MixPlan((part(100, 2, 4), part(1, 2, 4)), 4, Stop.FIRST)
+
+
+def test_a_dataset_with_fewer_rows_than_lanes_is_refused() -> None:
+    with pytest.raises(UsageError, match="flights@12-3fa9c1 has fewer rows than its 8 lanes: use fewer lanes"):
+        MixPlan((part(1, 8, 0),), 8, Stop.ALL)
