@@ -15,8 +15,8 @@ from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_addr
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.values import Allocate, Read, cut_tiles, pipelined, read_ranges, read_whole
-from millrace.compat.redis import Reply
+from millrace.cache.values import cut_tiles, pipelined, read_ranges, read_whole
+from millrace.compat.redis import Allocate, Read, Reply
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -36,7 +36,7 @@ class ChunkCache:
 
     Methods do not raise errors of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
     cache is unreachable, slow or full, a read finds no chunk. The constructor does not connect; it raises
-    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values are
+    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Read are
     not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one for each
     active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """

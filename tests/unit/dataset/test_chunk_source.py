@@ -211,6 +211,16 @@ def test_concurrent_users_of_a_chunk_share_one_fetch_and_its_memory(chunks: Chun
     assert (source.stats.process, source.stats.cassandra) == (3, 1)
 
 
+def test_sources_of_one_store_share_a_chunk_only_with_the_same_columns(chunks: Chunks) -> None:
+    same, also, other = chunks.source([0]), chunks.source([0]), chunks.source([1])
+    ref = chunks.refs[1]
+    with same.borrow(ref) as first, also.borrow(ref) as second, other.borrow(ref) as third:
+        assert numbers(first) == numbers(second) == expected(1)
+        assert third.schema.names == ["text"]
+    assert chunks.shelf.fetched == [1, 1]
+    assert [source.stats.process for source in (same, also, other)] == [0, 1, 0]
+
+
 def test_an_error_reaches_all_users_of_a_chunk_and_the_next_user_fetches_again(chunks: Chunks) -> None:
     source = chunks.source()
     fetch, chunks.shelf.fetch = chunks.shelf.fetch, _missing  # type: ignore[method-assign]

@@ -39,12 +39,11 @@ def sorted_indices(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
     The low bits are replaced by the index, so keys are unique. 10**6 rows leave 44 random bits.
     """
-    bits = np.uint64(max(1, (len(keys) - 1).bit_length()))
-    keys >>= bits
-    keys <<= bits
+    low_bits = np.uint64((1 << max(1, (len(keys) - 1).bit_length())) - 1)
+    keys &= ~low_bits
     keys |= np.arange(len(keys), dtype=np.uint64)
     keys.sort()
-    keys &= np.uint64((1 << int(bits)) - 1)
+    keys &= low_bits
     return keys
 
 
