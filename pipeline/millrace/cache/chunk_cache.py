@@ -135,7 +135,7 @@ class ChunkCache:
         """Store tiles in raw form, by their indices; return False when Redis is unreachable or full."""
 
         def put(redis: Redis) -> bool:
-            return all(redis.set(self._keys.raw(chunk, tile), raw) for tile, raw in tiles.items())
+            return all(redis.set(self._keys.raw(chunk, tile), memoryview(raw)) for tile, raw in tiles.items())
 
         return self._call(put, False)
 
