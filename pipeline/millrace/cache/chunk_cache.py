@@ -36,7 +36,7 @@ class ChunkCache:
 
     Methods do not raise errors of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
     cache is unreachable, slow or full, a read finds no chunk. The constructor does not connect; it raises
-    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Read are
+    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values are
     not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one for each
     active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
