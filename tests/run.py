@@ -29,7 +29,9 @@ class Skipped:
         """Record a skipped test."""
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), not _MAY_BE_SKIPPED.isdisjoint(report.keywords)))
+            self.skips.append(
+                (report.nodeid, reason.removeprefix("Skipped: "), not _MAY_BE_SKIPPED.isdisjoint(report.keywords))
+            )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a module that skipped itself."""
@@ -55,7 +57,9 @@ class Skipped:
             for name, reason, _ in self.skips:
                 terminalreporter.line(f"{name}: {reason}")
         if self.refused:
-            terminalreporter.line(f"FAILED: CI is set, and {len(self.refused)} of these need neither Docker nor torch", red=True)
+            terminalreporter.line(
+                f"FAILED: CI is set, and {len(self.refused)} of these need neither Docker nor torch", red=True
+            )
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:
