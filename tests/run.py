@@ -19,7 +19,7 @@ _SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 
 class Skipped:
-    """A pytest plugin that lists skipped tests; where ``CI`` is set, one is a failure unless it needs Docker or torch."""
+    """A pytest plugin that lists skipped tests; in CI one is a failure, unless it needs Docker or torch."""
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
@@ -29,9 +29,8 @@ class Skipped:
         """Record a skipped test."""
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self.skips.append(
-                (report.nodeid, reason.removeprefix("Skipped: "), not _MAY_BE_SKIPPED.isdisjoint(report.keywords))
-            )
+            may_be_skipped = not _MAY_BE_SKIPPED.isdisjoint(report.keywords)
+            self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), may_be_skipped))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a module that skipped itself."""

@@ -29,7 +29,8 @@ def test_with_a_browser():
 RUNNER = """
 import sys, pytest
 from tests.run import Skipped
-options = ["-p", "no:cacheprovider", "-o", "markers=docker\\ntorch", "--rootdir", sys.argv[1], "-c", "/dev/null", sys.argv[1]]
+markers = ["-o", "markers=docker\\ntorch"]
+options = ["-p", "no:cacheprovider", *markers, "--rootdir", sys.argv[1], "-c", "/dev/null", sys.argv[1]]
 sys.exit(pytest.main([*options, *sys.argv[3:]], plugins=[Skipped(strict=sys.argv[2] == "strict")]))
 """
 
