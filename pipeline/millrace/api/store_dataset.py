@@ -69,7 +69,7 @@ class StoreDataset(Dataset):
         that of decoded chunks that stay between epochs. Raises ``UsageError`` for a value that is not possible, with
         the nearest one that is.
         """
-        from millrace.training import LoaderOptions, TrainingLoader
+        from millrace.training import LoaderOptions, make_loader
 
         options = LoaderOptions(
             global_batch_rows=global_batch_rows,
@@ -89,7 +89,7 @@ class StoreDataset(Dataset):
             prefetch_bytes=prefetch_bytes,
             cache_bytes=cache_bytes,
         )
-        return TrainingLoader(DatasetOpener(self, self._store), options)
+        return make_loader(DatasetOpener(self, self._store), options)
 
 
 class DatasetOpener:

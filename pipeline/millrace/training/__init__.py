@@ -2,6 +2,7 @@
 
 from millrace.training.iteration import BatchIterator
 from millrace.training.loader import TrainingLoader
+from millrace.training.making import make_loader
 from millrace.training.options import LoaderOptions
 from millrace.training.progress import TrainingFacts, TrainingProgress, WaitTimes
 from millrace.training.state import LoaderState
@@ -14,4 +15,5 @@ __all__ = [
     "TrainingLoader",
     "TrainingProgress",
     "WaitTimes",
+    "make_loader",
 ]
