@@ -36,7 +36,7 @@ class ChunkCache:
 
     Methods do not raise errors of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
     cache is unreachable, slow or full, a read finds no chunk. The constructor does not connect; it raises
-    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Read are
+    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values are
     not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one for each
     active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
@@ -135,7 +135,7 @@ class ChunkCache:
         """Store tiles in raw form, by their indices; return False when Redis is unreachable or full."""
 
         def put(redis: Redis) -> bool:
-            return all(redis.set(self._keys.raw(chunk, tile), raw) for tile, raw in tiles.items())
+            return all(redis.set(self._keys.raw(chunk, tile), memoryview(raw)) for tile, raw in tiles.items())
 
         return self._call(put, False)
 

@@ -101,9 +101,10 @@ class ChunkSource:
         return self._memory_bytes(ref) + self.decoder.stored_bytes(ref) + self.decoder.cast_bytes(ref)
 
     def _memory_bytes(self, ref: ChunkRef) -> int:
-        """Return the size of the reused memory for a chunk: its stored tiles, and each raw tile."""
-        raw_bytes = sum(aligned_bytes(ref.tiles[tile].raw_bytes) for tile in self.decoder.tiles_of(ref))
-        return raw_bytes + sum(aligned_bytes(ref.tiles[tile].stored_bytes) for tile in self.decoder.tiles_of(ref))
+        """Return the size of the reused memory for a chunk: each raw tile, and the stored tiles that Redis may have."""
+        tiles = [ref.tiles[tile] for tile in self.decoder.tiles_of(ref)]
+        raw_bytes = sum(aligned_bytes(tile.raw_bytes) for tile in tiles)
+        return raw_bytes + (sum(aligned_bytes(tile.stored_bytes) for tile in tiles) if self._cache else 0)
 
     def _load(self, key: Key, ref: ChunkRef, memory: ReusedMemory) -> pa.RecordBatch:
         if not self.decoder.tiles_of(ref):

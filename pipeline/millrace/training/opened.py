@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 from millrace.store import Lease
-from millrace.training.iteration import Batches, epoch_batches
+from millrace.training.iteration import Batches, epoch_batches, lane_blocks
 from millrace.training.options import LoaderOptions
 from millrace.training.prepared import Prepared, TrainableDataset, prepare
-from millrace.training.reader import Pipeline, Reading, transformed
+from millrace.training.reader import EpochPlans, Pipeline, Reading, transformed
 
 Opener = Callable[[], AbstractContextManager[TrainableDataset]]
 """Opens the dataset in the process that calls it. It is pickled with the loader."""
@@ -46,6 +47,13 @@ class OpenedLoader:
         if self._options.transform is None:
             return pipeline, batches
         return pipeline, transformed(batches, self._options.transform, bytes_max=self.prepared.waiting_bytes)
+
+    def blocks(self, epochs: EpochPlans) -> Iterator[tuple[Mapping[str, Any], int]]:
+        """Begin to read the batches of these epochs, and return them as columns with their rows of each lane."""
+        if self._reading is None:
+            self._reading = self._start()
+        lanes = len(self.prepared.outline.lanes)
+        return lane_blocks(self._reading.restart(epochs), lanes, self._wait_for_lease)
 
     def close(self) -> None:
         """End the threads, release the lease, and close the connection if it is the loader's own."""

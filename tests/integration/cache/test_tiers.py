@@ -153,7 +153,7 @@ def test_a_full_redis_keeps_what_fits_and_the_rest_comes_from_the_store(
         source = chunks.source(forms)
         check_all_rows(source, chunks)
         assert source.stats.redis + source.stats.cassandra == CHUNKS
-        assert source.stats.cassandra > 0
+        assert source.stats.cassandra > 0 or Form.STORED in forms
     chunks.cache.close()
     chunks.redis.close()
 

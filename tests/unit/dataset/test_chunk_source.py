@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from millrace.api import Store
 from millrace.cache import Form
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
 from millrace.dataset import ChunkDecoder, ChunkSource
-from millrace.errors import ChunkMissingError
+from millrace.errors import ChunkMissingError, UsageError
+from millrace.load import LoadOptions
 from millrace.store import ChunkRef
 from tests.unit.dataset.test_scan import LAYOUT, SCHEMA, Shelf, chunk, ref_of
+from tests.unit.store.in_memory import cassandra, csv, settings, store
+
+__all__ = ["cassandra", "csv", "settings", "store"]
 
 ROWS = 3000
 
@@ -263,3 +268,19 @@ def test_the_bytes_in_flight_cover_stored_raw_and_cast_bytes(chunks: Chunks) -> 
     assert source.bytes_in_flight(ref) >= ref.stored_bytes + ref.raw_bytes + decoded_bytes
     one_column = chunks.source([0])
     assert one_column.bytes_in_flight(ref) < source.bytes_in_flight(ref)
+
+
+def test_a_dataset_gives_the_chunks_of_the_chosen_columns(store: Store, csv: Callable[..., str]) -> None:
+    store.load("numbers", csv(ROWS), LoadOptions(chunk_bytes=65_536))
+    dataset = store.dataset("numbers")
+    source = dataset.chunk_source(["text"])
+    read: list[str] = []
+    for ref in dataset.refs():
+        with source.borrow(ref) as batch:
+            read += batch["text"].to_pylist()
+    assert read == [f"text {n}" for n in range(ROWS)]
+    assert source.schema.names == ["text"]
+    assert dataset.stats is source.stats
+    assert dataset.stats.to_json()["cassandra"] == dataset.version.chunks
+    with pytest.raises(UsageError, match="no column 'other'"):
+        dataset.chunk_source(["other"])

@@ -50,14 +50,15 @@ COUNTS: list[tuple[float, float | None, str]] = [
     (1, 2, ""),
 ]
 NUMBERS: list[float | None] = [
-    *(None, 0, -0.0, 0.31274, 0.5, 1, 12_345.678, -2.00049, 0.0625, 1234.5, 1235.5, 99_995, 0.00012345, 1e-6),
-    *(9.9e-7, 1e-7, -1.25e-300, 1e14, 1e15, 1.75e300),
+    *(None, 0, -0.0, 0.31274, 0.5, 1, 12_345.678, -2.00049, 0.0625, 1234.5, 1235.5, 99_995, 1e-6),
+    *(0.00012345, 9.9e-7, 1e-7, -1.25e-300, 1e14, 1e15, 1.75e300),
 ]
 RANK: dict[str, Any] = {
     "kind": "train", "phase": "epoch 1 of 3", "unit": "rows", "done": 640, "rate": 6_000.5,
     "metrics": {
         "epoch": 1, "step": 40, "steps": 125, "world_size": 2, "prefetch_bytes": 5_000_000, "wait_p50_ms": 0.4031,
-        "wait_p99_ms": 3.2, "chunks_process": 2, "chunks_redis": 1, "chunks_cassandra": 0, "loss": 0.5, "accuracy": 0.25,
+        "wait_p99_ms": 3.2, "chunks_process": 2, "chunks_redis": 1, "chunks_cassandra": 0, "loss": 0.5,
+        "accuracy": 0.25,
     },
 }  # fmt: skip
 

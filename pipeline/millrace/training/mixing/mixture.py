@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from inspect import GEN_CLOSED, getgeneratorstate
 from time import perf_counter
@@ -17,7 +18,7 @@ from millrace.training.mixing.mixture_state import MixtureState
 from millrace.training.mixing.plan import MixPlan
 from millrace.training.mixing.source import MixedSource
 from millrace.training.order import progress_after
-from millrace.training.progress import WaitTimes
+from millrace.training.progress import TrainingFacts, WaitTimes
 from millrace.training.state import LoaderState
 
 Batches = Generator[Batch, None, None]
@@ -35,6 +36,8 @@ class Mixture:
         self._plan = plan
         self._sources = tuple(sources)
         self._position = self._origin = (0, 0)
+        self._newest = self._position
+        """The position after the newest batch; at the end of an epoch it is not yet the next one."""
         self._process = 0
         """The process that has opened ``_lane_rows``."""
         self._lane_rows: list[LaneRows] = []
@@ -104,6 +107,24 @@ class Mixture:
             raise UsageError(f"step {step} does not exist", hint="steps count from 0")
         return self._state(*self._after(*self._origin, step)).to_json()
 
+    def facts(self) -> TrainingFacts:
+        """Return the position and the counters of this rank, for ``TrainingProgress``; takes no lock."""
+        plan, (epoch, rows) = self._plan, self._newest
+        steps, step = plan.batches_from(0).batches, rows // plan.global_batch_rows
+        return TrainingFacts(
+            dataset="+".join(part.version.partition("@")[0] for part in plan.parts),
+            rank=self._sources[0].lanes.start // len(self._sources[0].lanes),
+            world_size=plan.parts[0].lanes // len(self._sources[0].lanes),
+            epoch=epoch,
+            step=min(step, steps),
+            steps=steps,
+            rows=min(step, steps) * self._batch_rows,
+            total_rows=steps * self._batch_rows,
+            tiers=dict(sum((Counter(source.tiers) for source in self._sources), Counter())),
+            prefetch_bytes=self.prefetch_bytes,
+            waits=self._waits,
+        )
+
     def close(self) -> None:
         """End the iteration and release what the loaders hold; the state stays."""
         if (last := self._running()) is not None:
@@ -141,7 +162,9 @@ class Mixture:
             except BaseException:
                 self._lane_rows = []  # some datasets may be further than the position
                 raise
-            self._position = self._after(*self._position, 1)
+            epoch, rows = self._position
+            self._newest = (epoch, rows + self._plan.global_batch_rows)
+            self._position = self._after(epoch, rows, 1)
             self._waits.add(perf_counter() - began)
             yield batch
 
@@ -174,7 +197,7 @@ class Mixture:
         self._origin = self._after(epoch, rows, 0)
         if self._origin != self._position:
             self._lane_rows = []
-        self._position = self._origin
+        self._position = self._newest = self._origin
 
     def _after(self, epoch: int, rows: int, batches: int) -> tuple[int, int]:
         """Return the position a number of batches behind another; the end of an epoch is the beginning of the next."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from millrace.training.columns import Plan
@@ -30,6 +30,10 @@ class MixedSource(Protocol):
     @property
     def prefetch_bytes(self) -> int:
         """The bound of the memory of the rows that are read ahead."""
+
+    @property
+    def tiers(self) -> Mapping[str, int]:
+        """The chunks read from each tier."""
 
     def make_batch(self, columns: Columns) -> Batch:
         """Return a batch of these columns in the format of the loader."""

@@ -1,6 +1,7 @@
 """Read chunks in several threads into the batches of a rank, within a bound in bytes."""
 
 from millrace.training.reader.budget import Budget, Demand, budget_of, demand_of
+from millrace.training.reader.epochs import EpochPlans
 from millrace.training.reader.fragment_reader import Source
 from millrace.training.reader.pipeline import Pipeline, RankPlan
 from millrace.training.reader.places import RingShape
@@ -11,6 +12,7 @@ __all__ = [
     "AHEAD",
     "Budget",
     "Demand",
+    "EpochPlans",
     "Pipeline",
     "RankPlan",
     "Reading",

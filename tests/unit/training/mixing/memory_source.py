@@ -32,6 +32,7 @@ class MemorySource:
         self.state = LoaderState(case.spec, Tail.DROP_LAST)
         self.plans: Sequence[Plan] = [ROW, DATASET, TEXT]
         self.prefetch_bytes = 1000
+        self.tiers = {"redis": 3}
         self.is_closed = False
 
     def make_batch(self, columns: Columns) -> Any:

@@ -265,6 +265,18 @@ def test_closing_closes_every_source_and_keeps_the_state() -> None:
     assert each.state_dict()["rows"] == 8
 
 
+def test_the_facts_are_those_of_the_newest_batch_of_the_rank() -> None:
+    each = mixture([LARGE, SMALL], [1, 1], Stop.FIRST, 8, rank=1, world=2)
+    steps = len(each)
+    for _ in each:
+        pass
+    facts = each.facts()
+    assert (facts.dataset, facts.rank, facts.world_size) == ("large+small", 1, 2)
+    assert (facts.epoch, facts.step, facts.steps) == (0, steps, steps)
+    assert (facts.rows, facts.total_rows, facts.tiers) == (4 * steps, 4 * steps, {"redis": 6})
+    assert facts.waits.count == steps
+
+
 def test_the_memory_is_that_of_the_sources_and_of_one_batch() -> None:
     assert mixture([LARGE, SMALL], [1, 1], Stop.ALL, 8, world=2).prefetch_bytes == 2 * 1000 + 4 * 16
 
