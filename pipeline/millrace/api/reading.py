@@ -9,11 +9,12 @@ from uuid import UUID
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import record_under_replicated
-from millrace.dataset import Dataset, DiffReport, VerifyReport, WarmReport, diff, verify_chunks, warm
+from millrace.api.store_dataset import StoreDataset
+from millrace.dataset import DiffReport, VerifyReport, WarmReport, diff, verify_chunks, warm
 from millrace.load import LoadPlan, SplitResult
 from millrace.names import check_dataset_name
 from millrace.progress import ProgressTask, null_task
-from millrace.store import Lease, ReplicaCheck, UnderReplicated, Version, VersionGraph
+from millrace.store import ReplicaCheck, UnderReplicated, Version, VersionGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,9 @@ class Reading(StoreConnection):
                 )
         return infos
 
-    def dataset(self, reference: str) -> Dataset:
+    def dataset(self, reference: str) -> StoreDataset:
         """Return the dataset for reading: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
-        version = self.version(reference)
-        return Dataset(
-            version,
-            self.catalogue,
-            self.chunk_reader,
-            self.cache,
-            self.settings.read,
-            lease=lambda: Lease(self.cassandra, version),
-        )
+        return StoreDataset(self, self.version(reference))
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of under-replicated data of the version: data that is on one node only."""

@@ -15,8 +15,8 @@ from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_addr
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.values import Allocate, Read, cut_tiles, pipelined, read_ranges, read_whole
-from millrace.compat.redis import Reply
+from millrace.cache.values import cut_tiles, pipelined, read_ranges, read_whole
+from millrace.compat.redis import Allocate, Read, Reply
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -135,7 +135,7 @@ class ChunkCache:
         """Store tiles in raw form, by their indices; return False when Redis is unreachable or full."""
 
         def put(redis: Redis) -> bool:
-            return all(redis.set(self._keys.raw(chunk, tile), raw) for tile, raw in tiles.items())
+            return all(redis.set(self._keys.raw(chunk, tile), memoryview(raw)) for tile, raw in tiles.items())
 
         return self._call(put, False)
 

@@ -29,6 +29,23 @@ def epoch_batches(
         yield make_batch(pipeline.take())
 
 
+def lane_blocks(
+    pipeline: Pipeline, lanes: int, wait_for_lease: Callable[[], None]
+) -> Generator[tuple[Mapping[str, Any], int], None, None]:
+    """Yield the batches of a pipeline without end, as columns with their rows of each of ``lanes`` lanes.
+
+    The batch before the newest one may be in use. The lease is recorded before the first batch is given away.
+    """
+    while True:
+        if pipeline.next_slot == pipeline.places.end_slot:
+            pipeline.next_epoch()
+        rows = pipeline.places.batch_rows(pipeline.next_slot)
+        columns = pipeline.take()
+        pipeline.consumed += 1
+        wait_for_lease()
+        yield columns, rows // lanes
+
+
 class BatchIterator:
     """The batches of an epoch, for one consumer.
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 from millrace.errors import UsageError
 from millrace.parallel import worker_count
+from millrace.training.columns import Plan
+from millrace.training.formats import Batch
 from millrace.training.iteration import BatchIterator
 from millrace.training.opened import OpenedLoader, Opener
 from millrace.training.options import LoaderOptions
+from millrace.training.outline import Outline
 from millrace.training.progress import TrainingFacts, WaitTimes
-from millrace.training.reader import Pipeline
+from millrace.training.reader import EpochPlans, Pipeline
 from millrace.training.state import LoaderState
 
 _WAITING_THREADS = 2
@@ -42,7 +45,7 @@ class TrainingLoader:
         opened = OpenedLoader(opener, options, threads=worker_count() + _WAITING_THREADS)
         self._opened: OpenedLoader | None = opened
         self._outline = outline = opened.prepared.outline
-        self._options = replace(options, rank=outline.rank, world_size=outline.world_size)
+        self.options = replace(options, rank=outline.rank, world_size=outline.world_size)
 
     def __iter__(self) -> BatchIterator:
         """Begin or continue an epoch at the state of the loader; an iterator before this one ends."""
@@ -90,6 +93,31 @@ class TrainingLoader:
     def padded_rows(self) -> int:
         """The rows of all ranks that a whole epoch delivers once more, to fill the last batch."""
         return self._outline.batch_plan().padded_rows
+
+    @property
+    def outline(self) -> Outline:
+        """The order of the split and the share of the rank."""
+        return self._outline
+
+    @property
+    def plans(self) -> Sequence[Plan]:
+        """The columns of a batch."""
+        return self._open().prepared.plan.plans
+
+    def with_options(self, **changes: Any) -> TrainingLoader:
+        """Return another loader of the same dataset, at its beginning, with some options changed."""
+        return TrainingLoader(self._opener, replace(self.options, **changes))
+
+    def blocks(self, epochs: EpochPlans) -> Iterator[tuple[Mapping[str, Any], int]]:
+        """Begin to read the batches of these epochs, and return them as columns with their rows of each lane.
+
+        They are not in a format yet and not transformed. A loader that is used so is not iterated.
+        """
+        return self._open().blocks(epochs)
+
+    def make_batch(self, columns: Mapping[str, Any]) -> Batch:
+        """Return a batch of these columns in the format of the loader."""
+        return self._open().prepared.make_batch(columns)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch; nothing is read again if the loader is there already."""
@@ -199,7 +227,7 @@ class TrainingLoader:
         """Return the parts of this process, after opening the dataset if there are none."""
         opened = self._own_parts()
         if opened is None:
-            opened = OpenedLoader(self._opener, self._options, threads=self._outline.threads)
+            opened = OpenedLoader(self._opener, self.options, threads=self._outline.threads)
             self._opened = opened
         return opened
 

@@ -48,7 +48,8 @@ class SplitManifest:
 
     def refs(self, indices: Collection[int]) -> dict[int, ChunkRef]:
         """Return the chunks with these indices; the others take no memory."""
-        wanted, refs = set(indices), {}
+        wanted = set(indices)
+        refs: dict[int, ChunkRef] = {}
         for page, part, first in self._parts():
             rows = [row for row in part if first + row - part.start in wanted]
             numbers = (first + row - part.start for row in rows)

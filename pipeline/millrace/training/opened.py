@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 from millrace.store import Lease
-from millrace.training.iteration import Batches, epoch_batches
+from millrace.training.iteration import Batches, epoch_batches, lane_blocks
 from millrace.training.options import LoaderOptions
 from millrace.training.prepared import Prepared, TrainableDataset, prepare
-from millrace.training.reader import Pipeline, Reading, transformed
+from millrace.training.reader import STALLED_S, EpochPlans, Pipeline, Reading, transformed
 
 Opener = Callable[[], AbstractContextManager[TrainableDataset]]
 """Opens the dataset in the process that calls it. It is pickled with the loader."""
@@ -19,9 +20,10 @@ Opener = Callable[[], AbstractContextManager[TrainableDataset]]
 class OpenedLoader:
     """An open dataset and all that is known of it; from the first ``begin`` on also the threads and the lease."""
 
-    def __init__(self, opener: Opener, options: LoaderOptions, *, threads: int) -> None:
+    def __init__(self, opener: Opener, options: LoaderOptions, *, threads: int, stalled_s: float = STALLED_S) -> None:
         self.process = os.getpid()
         self._options = options
+        self._stalled_s = stalled_s
         self._resources = ExitStack()
         self._reading: Reading | None = None
         self._lease: Lease | None = None
@@ -47,6 +49,13 @@ class OpenedLoader:
             return pipeline, batches
         return pipeline, transformed(batches, self._options.transform, bytes_max=self.prepared.waiting_bytes)
 
+    def blocks(self, epochs: EpochPlans) -> Iterator[tuple[Mapping[str, Any], int]]:
+        """Begin to read the batches of these epochs, and return them as columns with their rows of each lane."""
+        if self._reading is None:
+            self._reading = self._start()
+        lanes = len(self.prepared.outline.lanes)
+        return lane_blocks(self._reading.restart(epochs), lanes, self._wait_for_lease)
+
     def close(self) -> None:
         """End the threads, release the lease, and close the connection if it is the loader's own."""
         if self._reading is None:
@@ -58,7 +67,12 @@ class OpenedLoader:
         prepared = self.prepared
         self._lease = self._resources.enter_context(prepared.dataset.leased())
         return Reading(
-            prepared.plan, prepared.chunks, prepared.source, threads=prepared.threads, resources=self._resources
+            prepared.plan,
+            prepared.chunks,
+            prepared.source,
+            threads=prepared.threads,
+            resources=self._resources,
+            stalled_s=self._stalled_s,
         )
 
     def _wait_for_lease(self) -> None:

@@ -1,35 +1,41 @@
-"""The epochs of a read one after another in the slots, and the windows of a lane through all of them."""
+"""The parts of a read one after another in the slots, and the windows of a lane through all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
-from millrace.training.order import BatchPlan, Order, Tail
+from millrace.training.order import BatchPlan, Order
 from millrace.training.reader.places import EpochPlaces, RingShape
 from millrace.training.reader.window_load import WindowLoad
 
+EpochPlans = Iterator[tuple[int, BatchPlan]]
+"""Numbers of epochs with the batches that are read of each, without end."""
+
+
+def all_epochs(epoch: int, rest: BatchPlan, whole_epoch: BatchPlan) -> EpochPlans:
+    """Yield the rest of an epoch, and every epoch after it."""
+    yield epoch, rest
+    for number in count(epoch + 1):
+        yield number, whole_epoch
+
 
 class Epochs:
-    """The places of epoch after epoch, from a position on; each begins in the slot after the one before."""
+    """The places of the batches of epoch after epoch; each begins in the slot after the one before."""
 
-    def __init__(
-        self, order: Order, tail: Tail, global_batch_rows: int, ring: RingShape, *, epoch: int, row: int, slot: int
-    ) -> None:
-        self._lane_rows = order.rows_of_lanes
-        self._tail = tail
-        self._global_batch_rows = global_batch_rows
+    def __init__(self, plans: EpochPlans, ring: RingShape, first_slot: int) -> None:
+        self._plans = plans
         self._ring = ring
-        self._epochs = [EpochPlaces(epoch, self._plan(row), ring, slot)]
+        self._slot = first_slot
+        self._epochs: list[EpochPlaces] = []
 
     def places(self, number: int) -> EpochPlaces:
         """Return the places of the epoch ``number`` epochs after the first."""
         while len(self._epochs) <= number:
-            last = self._epochs[-1]
-            self._epochs.append(EpochPlaces(last.epoch + 1, self._plan(0), self._ring, last.end_slot))
+            epoch, plan = next(self._plans)
+            self._epochs.append(EpochPlaces(epoch, plan, self._ring, self._slot))
+            self._slot = self._epochs[-1].end_slot
         return self._epochs[number]
-
-    def _plan(self, row: int) -> BatchPlan:
-        return BatchPlan(self._lane_rows, self._global_batch_rows, self._tail, row)
 
 
 class LaneCursor:
@@ -46,12 +52,10 @@ class LaneCursor:
 
 
 def _loads(lane: int, order: Order, epochs: Epochs) -> Iterator[WindowLoad]:
-    number = 0
-    while True:
+    for number in count():
         places = epochs.places(number)
-        number += 1
-        if not places.plan.batches:
-            continue
         for window in order.windows(lane, places.epoch, from_row=places.plan.from_row):
-            if span := places.span(window):
-                yield WindowLoad(window, places, span)
+            span = places.span(window)
+            if span is None:  # no batch delivers the rows from here on
+                break
+            yield WindowLoad(window, places, span)

@@ -15,9 +15,9 @@ import pyarrow as pa
 from millrace.errors import ChunkError, MillraceError, StoreTimeoutError
 from millrace.store import ChunkRef
 from millrace.training.columns import ColumnPlan, Plan, RaggedPlan
-from millrace.training.order import Order, Tail
+from millrace.training.order import BatchPlan, Order, Tail
 from millrace.training.reader.arena import Arena
-from millrace.training.reader.epochs import Epochs, LaneCursor
+from millrace.training.reader.epochs import EpochPlans, Epochs, LaneCursor, all_epochs
 from millrace.training.reader.fragment_reader import FragmentReader
 from millrace.training.reader.places import RingShape
 from millrace.training.reader.window_load import WindowLoad
@@ -36,6 +36,14 @@ class RankPlan:
     plans: Sequence[Plan]
     shape: RingShape
 
+    def epochs(self, epoch: int, row: int) -> EpochPlans:
+        """Return the batches from a position on, without end."""
+        return all_epochs(epoch, self.batch_plan(row), self.batch_plan(0))
+
+    def batch_plan(self, row: int) -> BatchPlan:
+        """Return the batches of an epoch from a row of the lanes on."""
+        return BatchPlan(self.order.rows_of_lanes, self.global_batch_rows, self.tail, row)
+
     @property
     def fixed(self) -> list[ColumnPlan]:
         """The columns that the arena holds."""
@@ -48,7 +56,7 @@ class RankPlan:
 
 
 class Pipeline:
-    """The batches of a rank from a position on, epoch after epoch.
+    """The batches of a rank, epoch after epoch.
 
     ``take`` gives the next batch, in one thread at a time. ``consumed`` counts the slots whose batches the consumer has
     got; the last of them may be in use, and all before it are free. A window is read as soon as the slots of all of its
@@ -62,8 +70,7 @@ class Pipeline:
         reader: FragmentReader,
         pool: Executor,
         *,
-        epoch: int,
-        row: int,
+        epochs: EpochPlans,
         first_slot: int = 0,
         stalled_s: float = STALLED_S,
     ) -> None:
@@ -72,9 +79,7 @@ class Pipeline:
         self._reader = reader
         self._pool = pool
         self._stalled_s = stalled_s
-        self._epochs = Epochs(
-            plan.order, plan.tail, plan.global_batch_rows, plan.shape, epoch=epoch, row=row, slot=first_slot
-        )
+        self._epochs = Epochs(epochs, plan.shape, first_slot)
         self._cursors = [LaneCursor(lane, plan.order, self._epochs) for lane in plan.shape.lanes]
         self._started: list[tuple[int, int, WindowLoad]] = []
         self._numbers = count()
@@ -183,7 +188,7 @@ class Pipeline:
     def _named(self, slot: int, chunk: ChunkRef, error: Exception) -> MillraceError:
         """Return the error of a chunk with the version and the step that needs the chunk."""
         reference, step = self._plan.order.spec.version, self.step_of(slot)
-        context = {"version": reference.partition("@")[2], "chunk": str(chunk), "step": step}
+        context: dict[str, Any] = {"version": reference.partition("@")[2], "chunk": str(chunk), "step": step}
         message = f"{reference}: step {step} of epoch {self.places.epoch} needs chunk {chunk}"
         if isinstance(error, MillraceError):
             return type(error)(f"{message}: {error.message}", hint=error.hint, **{**error.context, **context})

@@ -50,16 +50,14 @@ class EpochPlaces:
     ring: RingShape
     first_slot: int
 
-    @property
+    @cached_property
     def end_slot(self) -> int:
         """The slot after the last batch, where the next epoch begins."""
         return self.first_slot + self.plan.batches
 
     def batch_rows(self, slot: int) -> int:
         """Return the rows that the rank's lanes give to the batch of a slot."""
-        if slot == self.end_slot - 1:
-            return self._last_rows
-        return len(self.ring.lanes) * self.plan.lane_batch_rows
+        return self._full_rows if slot < self.end_slot - 1 else self._last_rows
 
     def end_row(self, window: Window) -> int:
         """Return the position after the last one of a window; the last window of a lane repeats for padded rows."""
@@ -97,7 +95,7 @@ class EpochPlaces:
     def _index(self, window: Window, positions: Index, start: int) -> Index:
         """Return the rows of the ring for positions that count from row ``start`` of the lane."""
         ring, plan, lane_batch_rows = self.ring, self.plan, self.plan.lane_batch_rows
-        first_batch = max(0, window.first_row - plan.from_row) // lane_batch_rows
+        first_batch = min(max(0, window.first_row - plan.from_row) // lane_batch_rows, plan.batches - 1)
         rows = positions + (start - plan.from_row - first_batch * lane_batch_rows)
         undelivered = self._undelivered(window, rows, start, first_batch)
         batches = rows // lane_batch_rows
@@ -143,6 +141,10 @@ class EpochPlaces:
     def _last_slices(self) -> list[int]:
         slices = [self.plan.lane_slice(self.plan.batches - 1, lane) for lane in self.ring.lanes]
         return [stop - first for first, stop in slices]
+
+    @cached_property
+    def _full_rows(self) -> int:
+        return len(self.ring.lanes) * self.plan.lane_batch_rows
 
     @cached_property
     def _last_rows(self) -> int:

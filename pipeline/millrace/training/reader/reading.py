@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 from millrace.store import ChunkRef
 from millrace.training.reader.arena import Arena
+from millrace.training.reader.epochs import EpochPlans
 from millrace.training.reader.fragment_reader import FragmentReader, Source
 from millrace.training.reader.pipeline import STALLED_S, Pipeline, RankPlan
 
@@ -46,7 +47,7 @@ class Reading:
         closing = (self._over, self._pool, resources)
         self._closer = threading.Thread(target=_close, args=closing, name="millrace-training-close", daemon=True)
         self._closer.start()
-        weakref.finalize(self, self._over.put, None).atexit = False
+        weakref.finalize(self, self._over.put, None)
         _open.add(self)
 
     @property
@@ -56,26 +57,28 @@ class Reading:
 
     def begin(self, epoch: int, row: int) -> Pipeline:
         """Return the batches from a position on; what was read ahead is kept if it continues there."""
-        last = self._pipeline
-        if last is None or not last.is_at(epoch, row):
-            self._pipeline = last = self._restarted(last, epoch, row)
-        if last.consumed == last.places.end_slot:
-            last.next_epoch()
-        return last
+        pipeline = self._pipeline
+        if pipeline is None or not pipeline.is_at(epoch, row):
+            pipeline = self.restart(self.plan.epochs(epoch, row))
+        if pipeline.consumed == pipeline.places.end_slot:
+            pipeline.next_epoch()
+        return pipeline
 
-    def _restarted(self, last: Pipeline | None, epoch: int, row: int) -> Pipeline:
+    def restart(self, epochs: EpochPlans) -> Pipeline:
+        """Drop what was read ahead, and return the batches of other epochs."""
+        last = self._pipeline
         if last is not None:
             last.cancel()
-        return Pipeline(
+        self._pipeline = Pipeline(
             self.plan,
             self._arena,
             self._reader,
             self._pool,
-            epoch=epoch,
-            row=row,
+            epochs=epochs,
             first_slot=0 if last is None else last.end_slot,
             stalled_s=self._stalled_s,
         )
+        return self._pipeline
 
     def close(self) -> None:
         """End the threads and close the resources; wait for both."""

@@ -6,7 +6,6 @@ import itertools
 import mmap
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,22 +31,22 @@ class Ring:
     def __init__(self, plan: ColumnPlan, shape: RingShape) -> None:
         self._plan = plan
         self._shape = shape
-        self._memory = _memory(ring_bytes(plan, shape))
+        self._memory = mmap.mmap(-1, ring_bytes(plan, shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._batches: list[weakref.ref[Any] | None] = [None] * shape.slots
-        self._slot_bytes = shape.slot_rows * plan.row_bytes
+        self._slots, self._slot_bytes = shape.slots, shape.slot_rows * plan.row_bytes
+        self._row_shape, self._dtype = plan.shape, plan.dtype
         self.rows: np.ndarray = np.ndarray((shape.rows, *plan.shape), plan.dtype, self._memory)
 
     def batch(self, slot: int, rows: int) -> np.ndarray:
         """Return the first rows of a slot as an array that is kept if any view of it is."""
-        place = slot % self._shape.slots
-        shape = (rows, *self._plan.shape)
-        batch: np.ndarray = np.ndarray(shape, self._plan.dtype, self._memory, place * self._slot_bytes)
+        place = slot % self._slots
+        batch: np.ndarray = np.ndarray((rows, *self._row_shape), self._dtype, self._memory, place * self._slot_bytes)
         self._batches[place] = weakref.ref(batch)
         return batch
 
     def is_kept(self, slot: int) -> bool:
         """Return whether the last batch of a slot is still referenced."""
-        batch = self._batches[slot % self._shape.slots]
+        batch = self._batches[slot % self._slots]
         return batch is not None and batch() is not None
 
     def replacement(self, first_slot: int, end_slot: int) -> Ring:
@@ -77,11 +76,3 @@ class Ring:
             end = after * self._slot_bytes // PAGE_BYTES * PAGE_BYTES
             if end > first:
                 self._memory.madvise(mmap.MADV_DONTNEED, first, end - first)
-
-
-def _memory(size_bytes: int) -> mmap.mmap:
-    """Return zeroed private memory in huge pages where the system has them: rows are scattered over all of it."""
-    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory

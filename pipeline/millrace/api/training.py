@@ -1,0 +1,52 @@
+"""Continue the read of a training job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from millrace.api.reading import Reading
+from millrace.errors import UsageError, VersionNotFoundError
+
+if TYPE_CHECKING:
+    from millrace.training import TrainingLoader
+
+_IN_STATE: Final = ("split", "seed", "lanes", "shuffle", "window_chunks", "tail")
+
+
+class Training(Reading):
+    """The part of ``Store`` that resumes training jobs."""
+
+    def resume(self, state: Mapping[str, Any], **options: Any) -> TrainingLoader:
+        """Return a loader at the position of a state, over the version of the state.
+
+        ``options`` are those of ``Dataset.training`` that the state does not hold: ``global_batch_rows``, ``rank``,
+        ``world_size``, ``columns`` and so on. Raises ``UsageError`` for an option that the state holds, and
+        ``VersionNotFoundError`` if the version was deleted.
+        """
+        from millrace.training import LoaderState
+
+        position = LoaderState.from_json(state)
+        for name in _IN_STATE:
+            if name in options:
+                raise UsageError(f"resume() takes {name} from the state", hint=f"leave out {name}=")
+        spec = position.spec
+        try:
+            dataset = self.dataset(spec.version)
+        except VersionNotFoundError as error:
+            raise VersionNotFoundError(
+                f"the state is one of {spec.version}, which was deleted or pruned: {error.message}",
+                hint="train from the beginning on another version; tag the version of a job that must be resumable",
+                **error.context,
+            ) from error
+        loader = dataset.training(
+            split=spec.split,
+            seed=spec.seed,
+            lanes=spec.lanes,
+            shuffle=spec.shuffle,
+            window_chunks=spec.window_chunks,
+            tail=position.tail,
+            **options,
+        )
+        loader.load_state_dict(state)
+        return loader
