@@ -1,4 +1,4 @@
-"""Look up datasets and versions, and read, verify and warm them."""
+"""Look up datasets and versions, and read and verify them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import record_under_replicated
-from millrace.dataset import Dataset, DiffReport, VerifyReport, WarmReport, diff, verify_chunks, warm
+from millrace.dataset import Dataset, DiffReport, VerifyReport, diff, verify_chunks
 from millrace.load import LoadPlan, SplitResult
 from millrace.names import check_dataset_name
 from millrace.progress import ProgressTask, null_task
@@ -31,7 +31,7 @@ class DatasetInfo:
 
 
 class Reading(StoreConnection):
-    """The part of ``Store`` that looks up, reads, verifies and warms versions."""
+    """The part of ``Store`` that looks up, reads and verifies versions."""
 
     def datasets(self, pattern: str = "*") -> list[DatasetInfo]:
         """Return every dataset with a visible version whose name matches ``pattern``, sorted by name.
@@ -108,17 +108,3 @@ class Reading(StoreConnection):
         pages = self.catalogue.pages.finished(plan.dataset, result.attempt_id)
         refs = (ref for page in pages for ref in self.catalogue.pages.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
-
-    def warm(self, reference: str, *, task: ProgressTask | None = None) -> WarmReport:
-        """Put the whole version into Redis, or nothing if it does not fit; chunks that are there already stay.
-
-        Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use
-        Cassandra.
-        """
-        return warm(
-            self.dataset(reference),
-            self.chunk_reader,
-            self.cache,
-            switched_off=self.settings.redis.switched_off,
-            task=task or null_task(),
-        )

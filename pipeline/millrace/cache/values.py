@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from redis import Redis
+
+
+class Form(StrEnum):
+    """The form of a cached chunk.
+
+    Stored: one value, the chunk's stored tiles one after another. Raw: a value for each tile, its uncompressed Arrow
+    stream.
+    """
+
+    STORED = "stored"
+    RAW = "raw"
 
 
 def get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:

@@ -6,14 +6,16 @@ from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
 from millrace.dataset.scan import Scan
 from millrace.dataset.selection import column_indices
+from millrace.dataset.splits import split_chunks, splits_of
 from millrace.dataset.verification import VerifyReport, verify_chunks
-from millrace.dataset.warming import WarmReport, warm
+from millrace.dataset.warming import WarmOptions, WarmReport, warm
 
 __all__ = [
     "Dataset",
     "DiffReport",
     "Scan",
     "VerifyReport",
+    "WarmOptions",
     "WarmReport",
     "as_text",
     "column_indices",
@@ -21,6 +23,8 @@ __all__ = [
     "discard_parts",
     "export",
     "format_of",
+    "split_chunks",
+    "splits_of",
     "verify_chunks",
     "warm",
 ]

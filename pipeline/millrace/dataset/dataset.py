@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.cache import CachedForms, Form
 from millrace.dataset.exports.frames import pandas_frame, require
 from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
 from millrace.dataset.filters.prune import ChunkFilter
@@ -222,7 +223,8 @@ class Dataset:
         cache, version = self._cache, self.version
         # Only chunks of a version that was admitted as a whole are put back. Parts of versions would fill Redis without
         # a faster read.
-        refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
+        forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
+        refill = version.label if columns is None and Form.STORED in forms.of_version else None
         scan = Scan(
             self._reader,
             cache,
@@ -230,7 +232,7 @@ class Dataset:
             version.layout,
             columns,
             self._settings,
-            fill_cache=refill,
+            refilled_version=refill,
             condition=condition,
             used=used,
         )

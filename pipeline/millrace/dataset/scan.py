@@ -79,7 +79,7 @@ class Scan:
         columns: Sequence[int] | None,
         settings: ReadSettings,
         *,
-        fill_cache: bool = False,
+        refilled_version: str | None = None,
         condition: pc.Expression | None = None,
         used: Sequence[int] = (),
     ) -> None:
@@ -87,7 +87,7 @@ class Scan:
         self._cache = cache
         self._decoder = ChunkDecoder(schema, layout, columns, condition, used)
         self._settings = settings
-        self._fill_cache = fill_cache
+        self._refilled_version = refilled_version
         self._helper: ThreadPoolExecutor | None = None
         self._groups_in_progress = 0
         self._counting = threading.Lock()
@@ -187,8 +187,8 @@ class Scan:
         for ref, stored in zip(refs, chunks, strict=True):
             batch = self._decode(ref, stored)
             self.stats.add(cached=False, stored_bytes=self._decoder.stored_bytes(ref))
-            if self._fill_cache and self._cache is not None and self._decoder.tiles is None:
-                self._cache.put(ref, stored)
+            if self._refilled_version and self._cache is not None and self._decoder.tiles is None:
+                self._cache.refill(self._refilled_version, ref, stored)
             yield batch
 
     def _decode(self, ref: ChunkRef, stored: Sequence[Any]) -> pa.RecordBatch:
