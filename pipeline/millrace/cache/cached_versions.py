@@ -44,10 +44,9 @@ class CachedVersions(RedisConnection):
 
     def forms(self, dataset: str, version: str) -> CachedForms:
         """Return the forms in which chunks of the version may be cached; none if Redis is unreachable."""
-        fields: list[str] = self._call(self._ledger.fields, [])
-        words = [field.split(" ") for field in fields]
-        of_dataset = {form for name, form, *_ in words if name.startswith(f"{dataset}@")}
-        of_version = {form for name, form, *_ in words if name == version_name(dataset, version)}
+        forms: list[tuple[str, str]] = self._call(self._ledger.forms, [])
+        of_dataset = {form for name, form in forms if name.startswith(f"{dataset}@")}
+        of_version = {form for name, form in forms if name == version_name(dataset, version)}
         return CachedForms(_ordered(of_dataset), _ordered(of_version))
 
     def pin(self, dataset: str, version: str) -> Heartbeat:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +12,8 @@ from millrace.cache.keys import byte_ranges
 from millrace.cache.ledger import Values
 from millrace.cache.memory import Room
 from millrace.cache.parts import version_name
-from millrace.cache.values import Form, cut_tiles, get_ranges, pipelined
+from millrace.cache.values import Allocate, Form, Read, cut_tiles, pipelined, read_ranges, read_whole
+from millrace.compat.redis import Reply
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,23 +36,61 @@ class ChunkCache(CacheAdmission):
 
     # --- chunks
 
-    def get(self, chunk: ChunkRef, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
+    def get(
+        self,
+        chunk: ChunkRef,
+        sizes: Sequence[int],
+        tiles: Sequence[int] | None,
+        *,
+        allocate: Allocate = bytearray,
+        on_other_size: Callable[[], None] = lambda: None,
+    ) -> list[memoryview] | None:
         """Return the stored tiles (ascending indices; None: all), or None when not all of their bytes are cached.
 
-        ``sizes`` are the stored bytes of each tile of the chunk, from its manifest.
+        ``sizes`` are the stored bytes of each tile of the chunk, from its manifest. The tiles are in memory of
+        ``allocate``. ``on_other_size`` is called if there is a value of another size.
         """
         key = self._keys.chunk(chunk)
         indices = range(len(sizes)) if tiles is None else tiles
         ranges = byte_ranges(sizes, indices)
-        is_whole_value = len(indices) == len(sizes)
 
-        def read(redis: Redis) -> list[memoryview] | None:
-            parts = [redis.get(key) or b""] if is_whole_value else get_ranges(redis, key, ranges)
-            if [len(part) for part in parts] != [end - start for start, end in ranges]:
-                return None
-            return cut_tiles(parts, [sizes[tile] for tile in indices])
+        def read(redis: Redis) -> Read:
+            if len(indices) == len(sizes):
+                return read_whole(redis, [key], [sum(sizes)], allocate)
+            return read_ranges(redis, key, ranges, allocate)
 
-        return self._call(read, None)
+        parts = self._read(read, on_other_size)
+        return None if parts is None else cut_tiles(parts, [sizes[tile] for tile in indices])
+
+    def get_raw(
+        self,
+        chunk: ChunkRef,
+        sizes: Sequence[int],
+        tiles: Sequence[int],
+        *,
+        allocate: Allocate = bytearray,
+        on_other_size: Callable[[], None] = lambda: None,
+    ) -> list[memoryview] | None:
+        """Return tiles in raw form, or None when not all of them are cached; ``sizes`` are the raw bytes of each."""
+        keys = [self._keys.raw(chunk, tile) for tile in tiles]
+        return self._read(
+            lambda redis: read_whole(redis, keys, [sizes[tile] for tile in tiles], allocate), on_other_size
+        )
+
+    def _read(self, read: Callable[[Redis], Read], on_other_size: Callable[[], None]) -> list[memoryview] | None:
+        missing: Read = (Reply.MISSING, [])
+        reply, buffers = self._call(read, missing)
+        if reply is Reply.OTHER_SIZE:
+            on_other_size()
+        return buffers if reply is Reply.COMPLETE else None
+
+    def put_raw(self, chunk: ChunkRef, tiles: Mapping[int, Any]) -> bool:
+        """Store tiles in raw form, by their indices; return False when Redis is unreachable or full."""
+
+        def put(redis: Redis) -> bool:
+            return all(redis.set(self._keys.raw(chunk, tile), raw) for tile, raw in tiles.items())
+
+        return self._call(put, False)
 
     def put(self, chunk: ChunkRef, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
         """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full.
@@ -72,7 +111,7 @@ class ChunkCache(CacheAdmission):
         for group in _groups(chunks):
             keys = [self._value_keys(chunk, form, tiles) for chunk in group]
             every_key = list(chain.from_iterable(keys))
-            exist = iter(self._call(partial(pipelined, command="exists", keys=every_key), [0] * len(every_key)))
+            exist = map(bool, self._call(partial(pipelined, command="exists", keys=every_key), [0] * len(every_key)))
             cached += [sum(islice(exist, len(of_chunk))) == len(of_chunk) for of_chunk in keys]
         return cached
 
@@ -99,13 +138,14 @@ class ChunkCache(CacheAdmission):
             return [self._keys.chunk(chunk)]
         return [self._keys.raw(chunk, tile) for tile in _tiles_of(chunk, tiles)]
 
-    def refill(self, version: str, chunk: ChunkRef, tiles: Sequence[Any]) -> bool:
-        """Store a whole chunk again that the version's warming had cached and Redis has lost.
+    def is_admitted(self, version: str, chunk: ChunkRef, form: Form, tiles: Sequence[int] | None = None) -> bool:
+        """Return whether a warming of the version has cached the chunk, in the raw form these tiles of it (None: all).
 
-        Other chunks are not stored: the cached share of a version that is too large is never replaced.
+        A read stores only such chunks, if Redis has lost them. So the cached share of a version that is too large is
+        never replaced.
         """
-        name, value = version_name(chunk.dataset, version), self._keys.value(self._keys.chunk(chunk))
-        return self._call(lambda redis: self._ledger.is_listed(redis, name, value), False) and self.put(chunk, tiles)
+        name, values = version_name(chunk.dataset, version), self.value_names(chunk, form, tiles)
+        return self._call(lambda redis: self._ledger.are_stored(redis, name, values), False)
 
 
 def _tiles_of(chunk: ChunkRef, tiles: Sequence[int] | None) -> Sequence[int]:

@@ -42,10 +42,10 @@ class Ledger:
         parts = (unpack_part(value) for value in stored.values())
         return sorted((part for part in parts if part is not None), key=lambda part: part.field)
 
-    def fields(self, redis: Redis) -> list[str]:
-        """Return the fields of the cached parts."""
+    def forms(self, redis: Redis) -> list[tuple[str, str]]:
+        """Return version and form of each cached part."""
         fields: list[Any] = redis.hkeys(self._keys.ledger("parts"))
-        return [field.decode() for field in fields]
+        return [(words[0], words[1]) for field in fields if len(words := field.decode().split(" ")) > 1]
 
     # --- memory
 
@@ -87,10 +87,10 @@ class Ledger:
 
     # --- values
 
-    def is_listed(self, redis: Redis, name: str, value: str) -> bool:
-        """Return whether a warming has stored this value for the version."""
-        size: Any = redis.hget(self._keys.ledger(f"content:{name}"), value)
-        return size is not None and int(size) > 0
+    def are_stored(self, redis: Redis, name: str, values: Sequence[str]) -> bool:
+        """Return whether a warming of the version has stored all of these values."""
+        sizes: list[Any] = redis.hmget(self._keys.ledger(f"content:{name}"), values) if values else []
+        return all(size is not None and int(size) > 0 for size in sizes)
 
     def contents(self, redis: Redis, names: Sequence[str]) -> list[dict[str, int]]:
         """Return the values of each of these versions with their memory in bytes."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from millrace.compat.redis import Command, Reply, read_values
+
 if TYPE_CHECKING:
     from redis import Redis
+
+
+Read = tuple[Reply, list[memoryview]]
+Allocate = Callable[[int], Any]
+"""A function that returns writable memory of a number of bytes."""
 
 
 class Form(StrEnum):
@@ -21,14 +28,23 @@ class Form(StrEnum):
     RAW = "raw"
 
 
-def get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:
-    """Return these ranges of bytes of a value, by one request."""
-    if len(ranges) == 1:
-        return [redis.getrange(key, ranges[0][0], ranges[0][1] - 1)]
-    pipeline = redis.pipeline(transaction=False)
-    for start, end in ranges:
-        pipeline.getrange(key, start, end - 1)
-    return list(pipeline.execute())
+def read_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]], allocate: Allocate) -> Read:
+    """Read ranges of bytes of a value, each into memory of its own."""
+    return _read(redis, [("GETRANGE", key, start, end - 1) for start, end in ranges], map(_size, ranges), allocate)
+
+
+def read_whole(redis: Redis, keys: Sequence[str], sizes: Iterable[int], allocate: Allocate) -> Read:
+    """Read whole values of known sizes, each into memory of its own."""
+    return _read(redis, [("GET", key) for key in keys], sizes, allocate)
+
+
+def _size(range_: tuple[int, int]) -> int:
+    return range_[1] - range_[0]
+
+
+def _read(redis: Redis, commands: Sequence[Command], sizes: Iterable[int], allocate: Allocate) -> Read:
+    buffers = [memoryview(allocate(size)).cast("B") for size in sizes]  # Arrow's buffers have the format "b"
+    return read_values(redis, commands, buffers), buffers
 
 
 def pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:

@@ -1,17 +1,36 @@
-"""Send large values to Redis without copying them.
+"""Send large values to Redis and read them from it without copying them.
 
-redis-py's private ``PythonRespSerializer`` passes a large value to the socket as it is. SET of 4.9 MB: 2,493 MB/s, and
-440 MB/s with the packer of hiredis, which copies the value and is used outside the tested versions.
+redis-py's private ``PythonRespSerializer`` passes a large value to the socket as it is, and the private socket of a
+connection reads a value directly into the memory of the caller. redis-py itself copies a value that it sends once, and
+one that it reads twice. It does so outside the tested versions. docs/decisions/reading-large-values.md has the
+measurements.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum, auto
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from millrace.compat.versions import REDIS
 
+if TYPE_CHECKING:
+    from redis import Redis
+
 _JOINED_BYTES_MAX = 6000
 """Size up to which values are joined to one buffer, as in redis-py."""
+
+Command = tuple[str | int, ...]
+
+
+class Reply(Enum):
+    """The reply to a command that returns a value of known size."""
+
+    COMPLETE = auto()
+    MISSING = auto()
+    OTHER_SIZE = auto()
 
 
 def large_value_packer() -> Any:
@@ -25,3 +44,100 @@ def large_value_packer() -> Any:
 
 def _encode(value: Any) -> Any:
     return value.encode() if isinstance(value, str) else str(value).encode() if isinstance(value, int) else value
+
+
+def read_values(redis: Redis, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:
+    """Send commands one after another and read the value that each returns into its buffer.
+
+    Stops at the first reply that is not a value of the buffer's size, and returns it. An empty value counts as missing,
+    because GETRANGE returns one for a key that does not exist. Raises the errors of redis-py. A lost connection is
+    opened again and the commands are repeated as often as the connection's own settings say.
+    """
+    if not REDIS.is_installed():
+        return _read_and_copy(redis, commands, buffers)
+    pool = redis.connection_pool
+    connection: Any = pool.get_connection()
+    try:
+        read = partial(_read_in_place, connection, commands, buffers)
+        reply: Reply = connection.retry.call_with_retry(read, lambda _: connection.disconnect())
+        return reply
+    finally:
+        pool.release(connection)
+
+
+def _read_and_copy(redis: Redis, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:
+    for command, buffer in zip(commands, buffers, strict=True):
+        value: Any = redis.execute_command(*command)  # type: ignore[no-untyped-call]
+        if not value:
+            return Reply.MISSING
+        if not isinstance(value, bytes) or len(value) != len(buffer):
+            return Reply.OTHER_SIZE
+        buffer[:] = value
+    return Reply.COMPLETE
+
+
+def _read_in_place(connection: Any, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:
+    for command, buffer in zip(commands, buffers, strict=True):
+        connection.send_command(*command)
+        reply = _receive(connection, buffer)
+        if reply is not Reply.COMPLETE:
+            return reply
+    return Reply.COMPLETE
+
+
+def _receive(connection: Any, buffer: memoryview) -> Reply:
+    """Read one reply; leave the connection either without unread bytes or disconnected."""
+    expected = b"$%d\r\n" % len(buffer)
+    with _disconnected_on_error(connection):
+        header = _header(connection, len(expected))
+        if header == expected:
+            _fill(connection, buffer)
+            _fill(connection, memoryview(bytearray(2)))  # the line's end
+            return Reply.COMPLETE
+    if header.startswith(b"$") and not header.startswith((b"$-", b"$0")):
+        # A value of another size. Its unread rest may be up to 512 MB.
+        connection.disconnect()
+        return Reply.OTHER_SIZE
+    # redis-py reads the rest of a short reply, and raises the error that an error reply stands for.
+    connection._parser._reader.feed(header)
+    return Reply.OTHER_SIZE if connection.read_response() else Reply.MISSING
+
+
+def _header(connection: Any, size_max: int) -> bytes:
+    """Return the first bytes of a reply: ``size_max``, or fewer if it is a short line."""
+    header = bytearray(size_max)
+    received = 0
+    while received < size_max and not header.endswith(b"\r\n", 0, received):
+        received += _received(connection, memoryview(header)[received:])
+    return bytes(header[:received])
+
+
+def _fill(connection: Any, buffer: memoryview) -> None:
+    filled = 0
+    while filled < len(buffer):
+        filled += _received(connection, buffer[filled:])
+
+
+def _received(connection: Any, buffer: memoryview) -> int:
+    from redis.exceptions import ConnectionError as LostConnectionError
+
+    count = int(connection._sock.recv_into(buffer))
+    if not count:
+        raise LostConnectionError("Connection closed by server.")
+    return count
+
+
+@contextmanager
+def _disconnected_on_error(connection: Any) -> Iterator[None]:
+    """Close the connection after any error, because its next bytes are unknown; raise the errors of redis-py."""
+    from redis import exceptions
+
+    try:
+        yield
+    except BaseException as error:
+        connection.disconnect()
+        if isinstance(error, TimeoutError):
+            raise exceptions.TimeoutError("Timeout reading from Redis") from None
+        if isinstance(error, OSError):
+            raise exceptions.ConnectionError(f"Error while reading from Redis: {error}") from None
+        raise

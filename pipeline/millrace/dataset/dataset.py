@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.cache import CachedForms, Form
+from millrace.cache import CachedForms
+from millrace.dataset.chunk_decoder import ChunkDecoder
+from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.exports.frames import pandas_frame, require
 from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
 from millrace.dataset.filters.prune import ChunkFilter
-from millrace.dataset.scan import Scan, ScanStats
+from millrace.dataset.scan import Scan
+from millrace.dataset.scan_stats import ScanStats
 from millrace.dataset.selection import column_indices, filtered_batches, first_rows
 from millrace.display import html_table
 from millrace.errors import ChunkError, StoreError
@@ -217,24 +220,37 @@ class Dataset:
             for row in filter.kept(page_list.stats, [ref.rows for ref in page_list.refs]):
                 yield page_list.refs[row]
 
+    def chunk_source(self, columns: Sequence[str] | None = None, *, decoded_bytes_max: int = 0) -> ChunkSource:
+        """Return the source of single chunks with these columns (None: all); see ``refs`` for the chunks.
+
+        At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. Raises ``UsageError`` for a column
+        that does not exist.
+        """
+        return self._source(self._indices(columns), decoded_bytes_max=decoded_bytes_max)
+
+    def _source(
+        self,
+        columns: Sequence[int] | None,
+        condition: pc.Expression | None = None,
+        used: Sequence[int] = (),
+        *,
+        decoded_bytes_max: int = 0,
+    ) -> ChunkSource:
+        cache, version = self._cache, self.version
+        forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
+        decoder = ChunkDecoder(self.schema, version.layout, columns, condition, used)
+        source = ChunkSource(
+            self._reader,
+            cache,
+            decoder,
+            forms=forms.of_dataset,
+            refilled_version=version.label if forms.of_version else None,
+            decoded_bytes_max=decoded_bytes_max,
+        )
+        self.stats = source.stats
+        return source
+
     def _scan(
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
     ) -> Scan:
-        cache, version = self._cache, self.version
-        # Only chunks of a version that was admitted as a whole are put back. Parts of versions would fill Redis without
-        # a faster read.
-        forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
-        refill = version.label if columns is None and Form.STORED in forms.of_version else None
-        scan = Scan(
-            self._reader,
-            cache,
-            self.schema,
-            version.layout,
-            columns,
-            self._settings,
-            refilled_version=refill,
-            condition=condition,
-            used=used,
-        )
-        self.stats = scan.stats
-        return scan
+        return Scan(self._source(columns, condition, used), self._settings)

@@ -31,13 +31,13 @@ def test_a_chunk_missing_in_the_cache_is_read_from_cassandra_once_and_cached_aga
     redis = Redis.from_url(store.settings.redis.url.get_secret_value())
     dataset = store.dataset(warmed)
     whole = dataset.to_table()
-    assert dataset.stats.from_cassandra == 0
+    assert dataset.stats.cassandra == 0
     redis.delete(chunk_keys(redis, warmed)[0])
 
     assert dataset.to_table().equals(whole)
-    assert dataset.stats.from_cassandra == 1
+    assert dataset.stats.cassandra == 1
     assert dataset.to_table().equals(whole)
-    assert dataset.stats.from_cassandra == 0
+    assert dataset.stats.cassandra == 0
     redis.close()
 
 
@@ -46,6 +46,6 @@ def test_a_version_that_was_never_admitted_leaves_nothing_in_the_cache(store: St
     dataset = store.dataset(warmed)
     redis.flushdb()
     dataset.to_table()
-    assert dataset.stats.from_cache == 0
+    assert dataset.stats.redis == 0
     assert chunk_keys(redis, warmed) == []
     redis.close()
