@@ -166,6 +166,11 @@ if store.cache is not None:
 # == Store.warm
 if store.cache is not None:
     print(store.warm("flights").complete)
+    print(store.warm("flights", columns=["delay"], form="raw").share)
+
+# == Store.warm_opened
+if store.cache is not None:
+    print(store.warm_opened(1_000_000_000).summary)
 
 # == Dataset.name
 assert flights.name == "flights"

@@ -20,7 +20,7 @@ def warmed(store: Store, tmp_path: Path) -> Iterator[str]:
     assert store.warm("read_through").complete
     yield "read_through"
     if store.cache is not None:
-        store.cache.delete_dataset("read_through")
+        store.cache.evict("read_through")
 
 
 def chunk_keys(redis: Redis, dataset: str) -> list[bytes]:
