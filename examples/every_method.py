@@ -178,6 +178,11 @@ assert flights.name == "flights"
 # == Dataset.schema
 assert flights.schema.names == ["carrier", "month", "delay"]
 
+# == Dataset.chunk_source
+source = flights.chunk_source(["delay"])
+with source.borrow(next(flights.refs())) as batch:  # its memory is used again after the block
+    assert batch.schema.names == ["delay"]
+
 # == Dataset.degraded
 assert not flights.degraded
 

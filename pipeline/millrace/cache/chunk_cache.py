@@ -12,8 +12,8 @@ from millrace.cache.keys import byte_ranges
 from millrace.cache.ledger import Values
 from millrace.cache.memory import Room
 from millrace.cache.parts import version_name
-from millrace.cache.values import Allocate, Form, Read, cut_tiles, pipelined, read_ranges, read_whole
-from millrace.compat.redis import Reply
+from millrace.cache.values import Form, cut_tiles, pipelined, read_ranges, read_whole
+from millrace.compat.redis import Allocate, Read, Reply
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -88,7 +88,7 @@ class ChunkCache(CacheAdmission):
         """Store tiles in raw form, by their indices; return False when Redis is unreachable or full."""
 
         def put(redis: Redis) -> bool:
-            return all(redis.set(self._keys.raw(chunk, tile), raw) for tile, raw in tiles.items())
+            return all(redis.set(self._keys.raw(chunk, tile), memoryview(raw)) for tile, raw in tiles.items())
 
         return self._call(put, False)
 

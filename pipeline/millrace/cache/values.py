@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from millrace.compat.redis import Command, Reply, read_values
+from millrace.compat.redis import Allocate, Command, Read, read_values
 
 if TYPE_CHECKING:
     from redis import Redis
-
-
-Read = tuple[Reply, list[memoryview]]
-Allocate = Callable[[int], Any]
-"""A function that returns writable memory of a number of bytes."""
 
 
 class Form(StrEnum):
@@ -30,21 +25,13 @@ class Form(StrEnum):
 
 def read_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]], allocate: Allocate) -> Read:
     """Read ranges of bytes of a value, each into memory of its own."""
-    return _read(redis, [("GETRANGE", key, start, end - 1) for start, end in ranges], map(_size, ranges), allocate)
+    commands: list[Command] = [("GETRANGE", key, start, end - 1) for start, end in ranges]
+    return read_values(redis, commands, [end - start for start, end in ranges], allocate)
 
 
-def read_whole(redis: Redis, keys: Sequence[str], sizes: Iterable[int], allocate: Allocate) -> Read:
+def read_whole(redis: Redis, keys: Sequence[str], sizes: Sequence[int], allocate: Allocate) -> Read:
     """Read whole values of known sizes, each into memory of its own."""
-    return _read(redis, [("GET", key) for key in keys], sizes, allocate)
-
-
-def _size(range_: tuple[int, int]) -> int:
-    return range_[1] - range_[0]
-
-
-def _read(redis: Redis, commands: Sequence[Command], sizes: Iterable[int], allocate: Allocate) -> Read:
-    buffers = [memoryview(allocate(size)).cast("B") for size in sizes]  # Arrow's buffers have the format "b"
-    return read_values(redis, commands, buffers), buffers
+    return read_values(redis, [("GET", key) for key in keys], sizes, allocate)
 
 
 def pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:

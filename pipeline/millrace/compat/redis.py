@@ -8,7 +8,7 @@ measurements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
@@ -23,6 +23,8 @@ _JOINED_BYTES_MAX = 6000
 """Size up to which values are joined to one buffer, as in redis-py."""
 
 Command = tuple[str | int, ...]
+Allocate = Callable[[int], Any]
+"""A function that returns writable memory of a number of bytes."""
 
 
 class Reply(Enum):
@@ -31,6 +33,9 @@ class Reply(Enum):
     COMPLETE = auto()
     MISSING = auto()
     OTHER_SIZE = auto()
+
+
+Read = tuple[Reply, list[memoryview]]
 
 
 def large_value_packer() -> Any:
@@ -48,34 +53,37 @@ def _encode(value: Any) -> Any:
     )
 
 
-def read_values(redis: Redis, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:
-    """Send commands one after another and read the value that each returns into its buffer.
+def read_values(redis: Redis, commands: Sequence[Command], sizes: Sequence[int], allocate: Allocate) -> Read:
+    """Send commands one after another, and read the value that each returns into memory of ``allocate``.
 
-    Stops at the first reply that is not a value of the buffer's size, and returns it. An empty value counts as missing,
-    because GETRANGE returns one for a key that does not exist. Raises the errors of redis-py. A lost connection is
-    opened again and the commands are repeated as often as the connection's own settings say.
+    Stops at the first reply that is not a value of its size, and returns it. An empty value counts as missing, because
+    GETRANGE returns one for a key that does not exist. Raises the errors of redis-py. A lost connection is opened again
+    and the commands are repeated as often as the connection's own settings say.
     """
     if not REDIS.is_installed():
-        return _read_and_copy(redis, commands, buffers)
+        return _read_by_client(redis, commands, sizes)
+    # Arrow's buffers have the format "b".
+    buffers = [memoryview(allocate(size)).cast("B") for size in sizes]
     pool = redis.connection_pool
     connection: Any = pool.get_connection()
     try:
         read = partial(_read_in_place, connection, commands, buffers)
         reply: Reply = connection.retry.call_with_retry(read, lambda _: connection.disconnect())
-        return reply
+        return reply, buffers
     finally:
         pool.release(connection)
 
 
-def _read_and_copy(redis: Redis, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:
-    for command, buffer in zip(commands, buffers, strict=True):
+def _read_by_client(redis: Redis, commands: Sequence[Command], sizes: Sequence[int]) -> Read:
+    values: list[memoryview] = []
+    for command, size in zip(commands, sizes, strict=True):
         value: Any = redis.execute_command(*command)  # type: ignore[no-untyped-call]
         if not value:
-            return Reply.MISSING
-        if not isinstance(value, bytes) or len(value) != len(buffer):
-            return Reply.OTHER_SIZE
-        buffer[:] = value
-    return Reply.COMPLETE
+            return Reply.MISSING, values
+        if not isinstance(value, bytes) or len(value) != size:
+            return Reply.OTHER_SIZE, values
+        values.append(memoryview(value))
+    return Reply.COMPLETE, values
 
 
 def _read_in_place(connection: Any, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -50,11 +50,18 @@ class ChunkDecoder:
         tiles = None if columns is None else list(layout.tiles_of(self._fetched))
         self.tiles = None if tiles is not None and len(tiles) == len(layout.columns) else tiles
         self.schema = pa.schema([schema.field(i) for i in self._columns], schema.metadata)
+        self._schema_bytes = self.schema.serialize().to_pybytes()
         self._row_bytes: float = sum(_fixed_bytes(field.type) for field in self.schema)
         self._cast_row_bytes = sum(_cast_bytes(field.type) for field in self.schema)
         self.is_measured = all(_is_fixed(field.type) for field in self.schema)
         """Whether the decoded size is known: for types of fixed width at once, for others after the first chunk."""
         self._short = threading.Lock()
+
+    @property
+    def key(self) -> Hashable:
+        """Return a key that only decoders of the same columns and rows have."""
+        condition = None if self._condition is None else id(self)
+        return (tuple(self._columns), self._schema_bytes, condition)
 
     def cost_bytes(self, ref: ChunkRef) -> int:
         """Return the bytes that a chunk takes of the window: its stored or a quarter of its decoded size.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +14,7 @@ import pyarrow as pa
 from millrace.cache import Form
 from millrace.chunks import Allocate
 from millrace.dataset.chunk_decoder import ChunkDecoder
-from millrace.dataset.chunk_loans import ChunkLoans
+from millrace.dataset.chunk_loans import ChunkLoans, loans_through
 from millrace.dataset.decoded_chunks import DecodedChunks
 from millrace.dataset.reused_memory import ReusedMemory, aligned_bytes
 from millrace.dataset.scan_stats import ScanStats, Tier
@@ -57,7 +57,7 @@ class ChunkSource:
         self._forms = tuple(forms)
         self._refilled_version = refilled_version
         self._decoded = DecodedChunks(decoded_bytes_max)
-        self._loans = ChunkLoans()
+        self._loans = ChunkLoans(loans_through(reader))
         self.decoder = decoder
         self.schema = decoder.schema
         self.stats = ScanStats()
@@ -80,23 +80,21 @@ class ChunkSource:
         fetched = iter(self._from_cassandra(missing, None, helper))
         return [next(fetched) if batch is None else batch for batch in batches]
 
-    def borrow(self, ref: ChunkRef) -> AbstractContextManager[pa.RecordBatch]:
-        """Return a context manager that gives the batch of a chunk; its memory is reused after the block.
-
-        Concurrent users of a chunk share one fetch. Copy what is needed after the block.
-        """
-        return self._borrowed(ref)
-
     @contextmanager
-    def _borrowed(self, ref: ChunkRef) -> Iterator[pa.RecordBatch]:
+    def borrow(self, ref: ChunkRef) -> Iterator[pa.RecordBatch]:
+        """Yield the batch of a chunk, in memory that is reused after the block.
+
+        Concurrent users of a chunk share one fetch, also those of other sources of the same columns in this process.
+        """
         key = (ref.attempt_id, ref.bucket, ref.chunk)
         batch = self._decoded.get(key)
         if batch is not None:
             self.stats.add(Tier.PROCESS)
             yield batch
             return
+        load = partial(self._load, key, ref)
         shared = partial(self.stats.add, Tier.PROCESS)
-        with self._loans.lend(key, partial(self._load, key, ref), on_shared=shared) as loan:
+        with self._loans.lend((self.decoder.key, *key), load, on_shared=shared) as loan:
             yield loan
 
     def bytes_in_flight(self, ref: ChunkRef) -> int:
@@ -104,9 +102,10 @@ class ChunkSource:
         return self._memory_bytes(ref) + self.decoder.stored_bytes(ref) + self.decoder.cast_bytes(ref)
 
     def _memory_bytes(self, ref: ChunkRef) -> int:
-        """Return the size of the reused memory for a chunk: its stored tiles, and each raw tile."""
-        raw_bytes = sum(aligned_bytes(ref.tiles[tile].raw_bytes) for tile in self.decoder.tiles_of(ref))
-        return raw_bytes + sum(aligned_bytes(ref.tiles[tile].stored_bytes) for tile in self.decoder.tiles_of(ref))
+        """Return the size of the reused memory for a chunk: each raw tile, and the stored tiles that Redis may have."""
+        tiles = [ref.tiles[tile] for tile in self.decoder.tiles_of(ref)]
+        raw_bytes = sum(aligned_bytes(tile.raw_bytes) for tile in tiles)
+        return raw_bytes + (sum(aligned_bytes(tile.stored_bytes) for tile in tiles) if self._cache else 0)
 
     def _load(self, key: Key, ref: ChunkRef, memory: ReusedMemory) -> pa.RecordBatch:
         if not self.decoder.tiles_of(ref):

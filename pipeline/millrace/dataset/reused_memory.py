@@ -10,7 +10,8 @@ _ALIGNMENT_BYTES = 64
 class ReusedMemory:
     """Memory that is allocated once and grows to the largest chunk.
 
-    A fresh buffer for each chunk would cost a page fault for each of its pages.
+    With a fresh buffer for each chunk the process would take up to half as much memory again, because the allocator
+    keeps what is released (docs/decisions/reading-large-values.md).
     """
 
     def __init__(self) -> None:

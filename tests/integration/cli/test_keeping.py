@@ -243,7 +243,7 @@ def test_delete_removes_the_version_from_redis_and_nothing_is_left_to_evict(
 def test_with_redis_down_delete_succeeds_and_the_next_warming_removes_the_version_from_redis(
     millrace: Millrace, two: tuple[str, str, str]
 ) -> None:
-    name, first, latest = two
+    name = two[0]
     assert millrace("warm", f"{name}@1").code == 0
     assert millrace("warm", name).code == 0
     done = millrace("delete", f"{name}@1", MILLRACE_REDIS__URL="redis://127.0.0.1:1/0")

@@ -61,3 +61,8 @@ def test_ranges_hold_exactly_the_bytes_of_the_tiles(sizes: list[int], data: st.D
     ranges = byte_ranges(sizes, tiles)
     assert [tile for start, end in ranges for tile in value[start:end]] == [t for t in tiles for _ in range(sizes[t])]
     assert all(before[1] < after[0] for before, after in pairwise(ranges))
+
+
+def test_a_tile_in_raw_form_has_a_key_of_its_own() -> None:
+    keys = RedisKeys("Millrace", "millrace")
+    assert keys.raw(Key(), 3) == "millrace:Millrace:millrace:raw:flights:00112233445566778899aabbccddeeff:2:41:3"

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from millrace.api import Store
 from millrace.cache import Form
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
 from millrace.dataset import ChunkDecoder, ChunkSource
-from millrace.errors import ChunkMissingError
+from millrace.errors import ChunkMissingError, UsageError
+from millrace.load import LoadOptions
 from millrace.store import ChunkRef
 from tests.unit.dataset.test_scan import LAYOUT, SCHEMA, Shelf, chunk, ref_of
+from tests.unit.store.in_memory import cassandra, csv, settings, store
+
+__all__ = ["cassandra", "csv", "settings", "store"]
 
 ROWS = 3000
 
@@ -222,6 +227,16 @@ def test_concurrent_users_of_a_chunk_share_one_fetch_and_its_memory(chunks: Chun
     assert (source.stats.process, source.stats.cassandra) == (3, 1)
 
 
+def test_sources_of_one_store_share_a_chunk_only_with_the_same_columns(chunks: Chunks) -> None:
+    same, also, other = chunks.source([0]), chunks.source([0]), chunks.source([1])
+    ref = chunks.refs[1]
+    with same.borrow(ref) as first, also.borrow(ref) as second, other.borrow(ref) as third:
+        assert numbers(first) == numbers(second) == expected(1)
+        assert third.schema.names == ["text"]
+    assert chunks.shelf.fetched == [1, 1]
+    assert [source.stats.process for source in (same, also, other)] == [0, 1, 0]
+
+
 def test_an_error_reaches_all_users_of_a_chunk_and_the_next_user_fetches_again(chunks: Chunks) -> None:
     source = chunks.source()
     fetch, chunks.shelf.fetch = chunks.shelf.fetch, _missing  # type: ignore[method-assign]
@@ -264,3 +279,19 @@ def test_the_bytes_in_flight_cover_stored_raw_and_cast_bytes(chunks: Chunks) -> 
     assert source.bytes_in_flight(ref) >= ref.stored_bytes + ref.raw_bytes + decoded_bytes
     one_column = chunks.source([0])
     assert one_column.bytes_in_flight(ref) < source.bytes_in_flight(ref)
+
+
+def test_a_dataset_gives_the_chunks_of_the_chosen_columns(store: Store, csv: Callable[..., str]) -> None:
+    store.load("numbers", csv(ROWS), LoadOptions(chunk_bytes=65_536))
+    dataset = store.dataset("numbers")
+    source = dataset.chunk_source(["text"])
+    read: list[str] = []
+    for ref in dataset.refs():
+        with source.borrow(ref) as batch:
+            read += batch["text"].to_pylist()
+    assert read == [f"text {n}" for n in range(ROWS)]
+    assert source.schema.names == ["text"]
+    assert dataset.stats is source.stats
+    assert dataset.stats.to_json()["cassandra"] == dataset.version.chunks
+    with pytest.raises(UsageError, match="no column 'other'"):
+        dataset.chunk_source(["other"])
