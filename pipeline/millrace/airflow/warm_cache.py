@@ -23,7 +23,8 @@ def warm_opened(params: Mapping[str, Any]) -> dict[str, Any]:
             budget_bytes = store.settings.redis.warm_budget_bytes
         result = store.warm_opened(int(budget_bytes), task=task)
     for report in result.warmed:
-        logger.info("%s: %.0f %% is in Redis %s", report.reference, 100 * report.share, report.reason)
+        reason = f": {report.reason}" if report.reason else ""
+        logger.info("%s: %.0f %% is in Redis%s", report.reference, 100 * report.share, reason)
     for name in result.over_budget:
         logger.warning("%s is not warmed, because it exceeds the budget", name)
     return dict(json.loads(json.dumps(result.to_json())))
