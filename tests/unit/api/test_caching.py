@@ -81,7 +81,7 @@ def test_versions_that_two_jobs_opened_are_warmed_those_of_most_jobs_first(
 
 
 def test_a_version_over_the_budget_is_left_out_and_named(store: Store, redis: LedgerDouble, names: list[str]) -> None:
-    used(redis, {name: 2 for name in names})
+    used(redis, dict.fromkeys(names, 2))
     a, b = store.version("a"), store.version("b")
     result = store.warm_opened(max(a.raw_bytes, a.stored_bytes) + max(b.raw_bytes, b.stored_bytes))
     assert [report.reference for report in result.warmed] == names[:2]
