@@ -11,7 +11,7 @@ from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
 from millrace.dataset.splits import split_chunks, splits_of, with_splits
 from millrace.dataset.verification import VerifyReport, verify_chunks
-from millrace.dataset.warming import WarmReport, warm
+from millrace.dataset.warming import WarmOptions, WarmReport, warm
 
 __all__ = [
     "ChunkDecoder",
@@ -22,6 +22,7 @@ __all__ = [
     "ScanStats",
     "Tier",
     "VerifyReport",
+    "WarmOptions",
     "WarmReport",
     "as_text",
     "column_indices",
