@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.cache import CachedForms
 from millrace.dataset.chunk_decoder import ChunkDecoder
 from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.exports.frames import pandas_frame, require
@@ -247,11 +248,16 @@ class Dataset:
         decoded_bytes_max: int = 0,
     ) -> ChunkSource:
         cache, version = self._cache, self.version
-        # Only chunks of a version that was admitted as a whole are put back. Parts of versions would fill Redis without
-        # a faster read.
-        refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
+        forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
         decoder = ChunkDecoder(self.schema, version.layout, columns, condition, used)
-        source = ChunkSource(self._reader, cache, decoder, fill_cache=refill, decoded_bytes_max=decoded_bytes_max)
+        source = ChunkSource(
+            self._reader,
+            cache,
+            decoder,
+            forms=forms.of_dataset,
+            refilled_version=version.label if forms.of_version else None,
+            decoded_bytes_max=decoded_bytes_max,
+        )
         self.stats = source.stats
         return source
 

@@ -213,7 +213,7 @@ def test_an_impossible_option_is_refused_in_one_line(
 
 def test_a_version_with_splits_asks_for_one_of_them(dataset: MemoryDataset) -> None:
     dataset.schema = with_splits(dataset.schema, {"train": range(9), "test": range(9, 12)})
-    with pytest.raises(UsageError, match="has splits, and none is chosen: use split= with one of 'train', 'test'"):
+    with pytest.raises(UsageError, match="has splits, and none is chosen: use split= with one of train, test"):
         dataset.loader()
     with pytest.raises(UsageError, match="has no split 'trian': did you mean 'train'"):
         dataset.loader(split="trian")
