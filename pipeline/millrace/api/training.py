@@ -6,16 +6,35 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.api.reading import Reading
+from millrace.cache import Form
 from millrace.errors import UsageError, VersionNotFoundError
 
 if TYPE_CHECKING:
-    from millrace.training import TrainingLoader
+    from millrace.training import EpochCost, TrainingLoader
 
 _IN_STATE: Final = ("split", "seed", "lanes", "shuffle", "window_chunks", "tail")
 
 
 class Training(Reading):
-    """The part of ``Store`` that resumes training jobs."""
+    """The part of ``Store`` that plans and resumes training jobs."""
+
+    def plan_epoch(
+        self, reference: str, *, cache_bytes: int = 0, form: str = "stored", world_size: int = 1, **options: Any
+    ) -> EpochCost:
+        """Return what an epoch of training costs: hit ratio, memory, bytes from Cassandra, time to the first batch.
+
+        ``cache_bytes`` is the memory of Redis for this dataset, in the given form. ``options`` are those of
+        ``Dataset.training``. At most 32 chunks are read, to measure the time.
+        """
+        from millrace.training import LoaderOptions, epoch_cost
+
+        return epoch_cost(
+            self.dataset(reference),
+            LoaderOptions(**options),
+            world_size=world_size,
+            cache_bytes=cache_bytes,
+            form=Form(form),
+        )
 
     def resume(self, state: Mapping[str, Any], **options: Any) -> TrainingLoader:
         """Return a loader at the position of a state, over the version of the state.

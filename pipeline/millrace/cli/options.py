@@ -32,7 +32,7 @@ def _column_names(text: str) -> tuple[str, ...]:
     return tuple(parse_columns(text))
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType[int]):
     """A number of bytes, with or without a unit: ``2000000000``, ``2GB``, ``2GiB``."""
 
     name = "bytes"

@@ -5,10 +5,13 @@ from millrace.training.loader import TrainingLoader
 from millrace.training.making import make_loader
 from millrace.training.mixing import Mixture, mix
 from millrace.training.options import LoaderOptions
+from millrace.training.planning import EpochCost, epoch_cost
 from millrace.training.progress import TrainingFacts, TrainingProgress, WaitTimes
 from millrace.training.state import LoaderState
 
 __all__ = [
+    "EpochCost",
+    "epoch_cost",
     "BatchIterator",
     "LoaderOptions",
     "LoaderState",

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 from millrace.errors import UsageError
-from millrace.parallel import worker_count
 from millrace.training.columns import Plan
 from millrace.training.formats import Batch
 from millrace.training.iteration import BatchIterator
@@ -17,11 +16,10 @@ from millrace.training.opened import OpenedLoader, Opener
 from millrace.training.options import LoaderOptions
 from millrace.training.outline import Outline
 from millrace.training.progress import TrainingFacts, WaitTimes
-from millrace.training.reader import EpochPlans, Pipeline
+from millrace.training.ranks import job_name
+from millrace.training.reader import EpochPlans, Pipeline, read_threads
 from millrace.training.state import LoaderState
 
-_WAITING_THREADS = 2
-"""Threads beyond the cores, because threads wait for the network."""
 _inherited: list[object] = []
 """Parts that belong to the process from which this one was forked. They must not be closed here."""
 
@@ -37,12 +35,13 @@ class TrainingLoader:
 
     def __init__(self, opener: Opener, options: LoaderOptions) -> None:
         self._opener = opener
+        self._job = job_name()
         self._iteration: weakref.ref[BatchIterator] | None = None
         self._moved: tuple[int, int] | None = (0, 0)
         """The position of the next iteration; None while that is the position of the pipeline."""
         self._origin = (0, 0)
         self._waits = WaitTimes()
-        opened = OpenedLoader(opener, options, threads=worker_count() + _WAITING_THREADS)
+        opened = OpenedLoader(opener, options, threads=read_threads(), job=self._job)
         self._opened: OpenedLoader | None = opened
         self._outline = outline = opened.prepared.outline
         self.options = replace(options, rank=outline.rank, world_size=outline.world_size)
@@ -227,7 +226,7 @@ class TrainingLoader:
         """Return the parts of this process, after opening the dataset if there are none."""
         opened = self._own_parts()
         if opened is None:
-            opened = OpenedLoader(self._opener, self.options, threads=self._outline.threads)
+            opened = OpenedLoader(self._opener, self.options, threads=self._outline.threads, job=self._job)
             self._opened = opened
         return opened
 

@@ -56,6 +56,11 @@ class SplitManifest:
             refs.update(zip(numbers, page.refs(rows) if rows else [], strict=True))
         return refs
 
+    def each_ref(self) -> Iterator[ChunkRef]:
+        """Yield the chunks in stored order, with those of one page in memory at a time."""
+        for page, part, _ in self._parts():
+            yield from page.refs(list(part))
+
     def _parts(self) -> Iterator[tuple[Page, range, int]]:
         """Yield each page, its rows that are chunks of the split, and the index of the first of them."""
         begin = 0

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from millrace.dataset import split_chunks
+from millrace.dataset import chosen_chunks
 from millrace.errors import UsageError
 from millrace.store import ChunkRef, Lease, Page, Version
 from millrace.training.columns import Plan, plan_columns
@@ -49,8 +49,8 @@ class TrainableDataset(Protocol):
     def chunk_source(self, columns: Any = None, *, decoded_bytes_max: int = 0) -> Source:
         """Return the source of single chunks."""
 
-    def leased(self) -> AbstractContextManager[Lease | None]:
-        """Hold the lease of the version."""
+    def used_by(self, job: str) -> AbstractContextManager[Lease | None]:
+        """Hold the lease of the version, and its pin in the cache."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def prepare(dataset: TrainableDataset, options: LoaderOptions, *, threads: int) 
     lanes = rank_lanes(rank, world_size, options.lanes)
     lane_batch_rows(options.global_batch_rows, options.lanes, world_size)
     state = LoaderState(_order_spec(dataset.version, options), _choice(Tail, "tail", options.tail))
-    manifest = _manifest(dataset, options)
+    manifest = split_manifest(dataset, options)
     plans = _plans(dataset, manifest, options)
     order = Order(state.spec, manifest.chunk_rows())
     epoch = BatchPlan(order.rows_of_lanes, options.global_batch_rows, state.tail)
@@ -97,9 +97,10 @@ def prepare(dataset: TrainableDataset, options: LoaderOptions, *, threads: int) 
     )
 
 
-def _manifest(dataset: TrainableDataset, options: LoaderOptions) -> SplitManifest:
+def split_manifest(dataset: TrainableDataset, options: LoaderOptions) -> SplitManifest:
+    """Return the chunks of the split; raise ``UsageError`` if the version does not have it."""
     version = dataset.version
-    return SplitManifest(dataset, split_chunks(dataset.schema, options.split, version.chunks, version.reference))
+    return SplitManifest(dataset, chosen_chunks(dataset.schema, options.split, version.chunks, version.reference))
 
 
 def _plans(dataset: TrainableDataset, manifest: SplitManifest, options: LoaderOptions) -> list[Plan]:

@@ -12,7 +12,7 @@ import pytest
 from millrace.api import Store
 from millrace.cache import Form
 from millrace.dataset import WarmOptions, WarmReport, warm
-from millrace.dataset.splits import SPLITS_KEY
+from millrace.dataset.splits import METADATA_KEY
 from millrace.errors import UsageError
 from millrace.load import LoadOptions
 from millrace.progress import null_task
@@ -109,7 +109,7 @@ def test_of_a_split_only_its_chunks_are_cached(
     store: Store, chunks: list[ChunkRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = store.dataset("flights")
-    schema = dataset.schema.with_metadata({SPLITS_KEY: json.dumps({"train": [1, 3], "test": [3, 4]})})
+    schema = dataset.schema.with_metadata({METADATA_KEY: json.dumps({"train": [1, 3], "test": [3, 4]})})
     monkeypatch.setattr(type(store.catalogue.pages), "schema", lambda _self, _version: schema)
     redis = RedisDouble()
     report = warmed(store, redis, WarmOptions(split="train", form=Form.STORED))

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from millrace.cache import Form, value_cost_bytes
 from millrace.dataset import Dataset
 from millrace.store import ChunkRef
-from millrace.training.opened import read_threads
 from millrace.training.options import LoaderOptions
 from millrace.training.order import BatchPlan, Order
 from millrace.training.planning.shuffle_quality import shuffle_quality
 from millrace.training.prepared import Prepared, prepare, split_manifest
+from millrace.training.reader import read_threads
 
 _READ_CHUNKS_MAX: Final = 32
 
@@ -58,9 +58,7 @@ class EpochCost:
         return asdict(self)
 
 
-def epoch_cost(
-    dataset: Dataset, options: LoaderOptions, *, world_size: int, cache_bytes: int, form: Form
-) -> EpochCost:
+def epoch_cost(dataset: Dataset, options: LoaderOptions, *, world_size: int, cache_bytes: int, form: Form) -> EpochCost:
     """Return the cost of an epoch with ``cache_bytes`` of Redis for this dataset, in the given form.
 
     Reads the manifest, and at most 32 chunks to measure the time to the first batch. Raises ``UsageError`` for options
@@ -98,12 +96,11 @@ def epoch_cost(
 def _reads_of_chunks(order: Order) -> NDArray[np.int64]:
     """Return how often an epoch reads each chunk of the split: once, and once more for each lane border in it."""
     lanes = [order.lane_chunks(lane) for lane in range(order.spec.lanes)]
-    return np.bincount(np.concatenate(lanes), minlength=len(order.chunk_starts))
+    reads: NDArray[np.int64] = np.bincount(np.concatenate(lanes), minlength=len(order.chunk_starts))
+    return reads
 
 
-def _chunk_sizes(
-    dataset: Dataset, options: LoaderOptions, form: Form
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _chunk_sizes(dataset: Dataset, options: LoaderOptions, form: Form) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return for each chunk the stored bytes of the tiles that are read, and the memory of Redis that they take."""
     decoder = dataset.chunk_source(options.columns).decoder
     refs = split_manifest(dataset, options).each_ref()

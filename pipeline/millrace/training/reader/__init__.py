@@ -1,6 +1,6 @@
 """Read chunks in several threads into the batches of a rank, within a bound in bytes."""
 
-from millrace.training.reader.budget import Budget, Demand, budget_of, demand_of
+from millrace.training.reader.budget import Budget, Demand, budget_of, demand_of, read_threads
 from millrace.training.reader.epochs import EpochPlans
 from millrace.training.reader.fragment_reader import Source
 from millrace.training.reader.pipeline import STALLED_S, Pipeline, RankPlan
@@ -21,5 +21,6 @@ __all__ = [
     "Source",
     "budget_of",
     "demand_of",
+    "read_threads",
     "transformed",
 ]

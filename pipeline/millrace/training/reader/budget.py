@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from millrace.errors import UsageError
+from millrace.parallel import worker_count
 from millrace.store import ChunkRef
 from millrace.training.columns import ColumnPlan, Plan, RaggedPlan
 from millrace.training.order import BatchPlan, Order, Tail
@@ -15,8 +16,14 @@ from millrace.training.reader.places import RingShape
 
 _PERMUTATION_BYTES = 40
 """For each row of a window: its position, its place, and the arrays of which they are made."""
+_WAITING_THREADS = 2
 _TAKEN = 2
 """Copies of a window's ragged rows while they are put in order."""
+
+
+def read_threads() -> int:
+    """Return the threads of a read: more than the cores, because threads wait for the network."""
+    return worker_count() + _WAITING_THREADS
 
 
 @dataclass(frozen=True)
