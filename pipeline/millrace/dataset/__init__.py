@@ -9,11 +9,7 @@ from millrace.dataset.exports.files import discard_parts, export, format_of
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
-<<<<<<< HEAD
-from millrace.dataset.splits import split_chunks, splits_of, with_splits
-=======
 from millrace.dataset.splits import chosen_chunks, split_chunks, splits_of, with_splits
->>>>>>> reader15
 from millrace.dataset.verification import VerifyReport, verify_chunks
 from millrace.dataset.warming import WarmOptions, WarmReport, warm
 

@@ -54,11 +54,7 @@ class VersionPart:
     def of(cls, dataset: Dataset, split: str | None, columns: tuple[str, ...] | None) -> VersionPart:
         """Return the part; raise ``UsageError`` for an unknown split or column."""
         version = dataset.version
-        chunks = (
-            range(version.chunks)
-            if split is None
-            else split_chunks(dataset.schema, split, version.chunks, version.reference)
-        )
+        chunks = range(version.chunks) if split is None else split_chunks(dataset.schema, split, version.reference)
         tiles = None
         if columns is not None:
             tiles = tuple(version.layout.tiles_of(column_indices(columns, dataset.schema, version)))

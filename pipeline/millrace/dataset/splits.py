@@ -1,12 +1,4 @@
-<<<<<<< HEAD
-"""Splits of a version: named ranges of its chunks, in the metadata of its schema.
-
-The value is JSON: ``{"train": [0, 90], "test": [90, 100]}`` names the first chunk of each split and the one after its
-last.
-"""
-=======
 """Splits of a version, such as train and test: ranges of its chunks, named in the metadata of its schema."""
->>>>>>> reader15
 
 from __future__ import annotations
 
@@ -19,9 +11,6 @@ import pyarrow as pa
 from millrace.errors import ChunkFormatError, UsageError
 from millrace.names import nearest
 
-<<<<<<< HEAD
-SPLITS_KEY: Final = b"millrace.splits"
-=======
 METADATA_KEY: Final = b"millrace.splits"
 """The key of the schema's metadata. The value is JSON, as in ``{"train": [0, 12], "test": [12, 15]}``."""
 
@@ -50,7 +39,6 @@ def split_chunks(schema: pa.Schema, split: str, reference: str) -> range:
     raise UsageError(
         f"{reference} has no split {split!r}", hint=f"did you mean {near[0]!r}? {names}" if near else names
     )
->>>>>>> reader15
 
 
 def chosen_chunks(schema: pa.Schema, split: str | None, chunks: int, reference: str) -> range:
@@ -83,17 +71,3 @@ def _chunks(bounds: Any) -> range:
     if type(first) is not int or type(end) is not int or not 0 <= first <= end:
         raise ValueError(f"{bounds} is not a range of chunks")
     return range(first, end)
-<<<<<<< HEAD
-
-
-def _refused(split: str | None, splits: list[str], reference: str) -> UsageError:
-    names = ", ".join(map(repr, splits))
-    if split is None:
-        return UsageError(f"{reference} has splits, and none is chosen", hint=f"use split= with one of {names}")
-    if not splits:
-        return UsageError(f"{reference} has no splits, so none is named {split!r}", hint="leave out split=")
-    near = nearest(split, splits, at_most=1)
-    hint = f"did you mean {near[0]!r}? its splits are {names}" if near else f"its splits are {names}"
-    return UsageError(f"{reference} has no split {split!r}", hint=hint)
-=======
->>>>>>> reader15
