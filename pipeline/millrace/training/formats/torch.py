@@ -26,16 +26,17 @@ def tensors(arrays: Mapping[str, Any]) -> dict[str, torch.Tensor]:
 class _Moves:
     """The moves of a loader in the process of the training loop, in memory that its workers share.
 
-    ``count`` is the number of moves and ``epoch`` the epoch of the last one. Each worker notes that it has begun to
-    read after that move. Fork and spawn share the memory; a copy that was pickled otherwise has memory of its own.
+    ``count`` is the number of moves and ``epoch`` the epoch of the last one. Each worker notes the last move after
+    which it has begun to read. Fork and spawn share the memory; a copy that was pickled otherwise has its own.
     """
 
     def __init__(self) -> None:
         self._numbers = torch.zeros(2 + _WORKERS_MAX, dtype=torch.int64).share_memory_()
+        self._numbers[0] = 1
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         numbers = state["_numbers"]
-        self._numbers = numbers if numbers.is_shared() else torch.zeros_like(numbers).share_memory_()
+        self._numbers = numbers if numbers.is_shared() else _Moves()._numbers
 
     @property
     def count(self) -> int:
@@ -47,19 +48,21 @@ class _Moves:
 
     @property
     def has_readers(self) -> bool:
-        return bool(self._numbers[2:].any())
+        return bool((self._numbers[2:] == self._numbers[0]).any())
 
     def move(self, epoch: int) -> int:
-        self._numbers[2:] = 0
         self._numbers[1] = epoch
         self._numbers[0] += 1
         return self.count
 
-    def begin(self, worker: int) -> bool:
-        """Note that a worker reads; return whether it had begun before."""
-        had_begun = bool(self._numbers[2 + worker])
-        self._numbers[2 + worker] = 1
-        return had_begun
+    def begin(self, worker: int, move: int) -> bool:
+        """Note that a worker reads after a move; return whether it had begun before.
+
+        The workers of an iteration that was left may still start after the next move.
+        """
+        last = int(self._numbers[2 + worker])
+        self._numbers[2 + worker] = max(last, move)
+        return last >= move
 
 
 class InWorkers:
@@ -75,7 +78,7 @@ class InWorkers:
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._moves = _Moves()
-        self._moves_seen = 0
+        self._moves_seen = self._moves.count
         self._place: WorkerPlace | None = None
         self._restored: WorkerPlace | None = None
         """The place from ``load_state_dict`` in a worker, until it iterates."""
@@ -89,16 +92,22 @@ class InWorkers:
             return super().__iter__()  # type: ignore[misc]
         if self._share is not None:
             self._share.close()
-        self._place = place = self._restored or self._begun(worker)
-        if self._restored is not None:
-            self._restored = None
-            # Further workers begin at the main process's epoch. It has to be moved first, unless it is there already.
-            if not place.is_over or self._moves.epoch < self.epoch:
-                self._moves.begin(place.worker)
-            if place.is_over:
-                return iter(())
-        self._share = place.share(super().__iter__())  # type: ignore[misc]
+        try:
+            self._share = self._share_of(worker)
+        except UsageError as error:  # a worker that is used again would end without a message
+            self._share = _ended(error)
         return self._share
+
+    def _share_of(self, worker: Any) -> Generator[Any, None, None]:
+        restored, self._restored = self._restored, None
+        self._place = place = restored or self._begun(worker)
+        # The iteration after a restored one begins at the epoch to which the training loop has moved the loader.
+        if restored is not None and (not place.is_over or self._moves.epoch < self.epoch):
+            self._moves.begin(worker.id, self._moves_seen)
+        if place.is_over:
+            self._moves_seen = 0
+            return _ended()
+        return place.share(super().__iter__())  # type: ignore[misc]
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch; workers go there with their next iteration."""
@@ -121,20 +130,19 @@ class InWorkers:
         else:
             position, self._restored = split_state(state, worker.id, worker.num_workers)
             super().load_state_dict(position)  # type: ignore[misc]
-            self._moves_seen = -1
 
     def _begun(self, worker: Any) -> WorkerPlace:
         """Return the place of a worker at the beginning of its iteration."""
         if worker.id >= _WORKERS_MAX:
             raise UsageError(f"a loader has at most {_WORKERS_MAX} workers", hint="use a smaller num_workers")
-        if self._moves.begin(worker.id):
-            raise _refused("a second epoch without set_epoch")
-        if self._moves_seen != self._moves.count:
+        if self._place is not None and self._moves_seen != self._moves.count:
             self._follow()
+        if self._moves.begin(worker.id, self._moves_seen):
+            raise _refused("a second epoch without set_epoch")
         return WorkerPlace(worker.id, worker.num_workers, epoch=self.epoch, skip=worker.id)
 
     def _follow(self) -> None:
-        """Go where the loader was moved in the process of the training loop, after this worker was made."""
+        """Go where the loader was moved in the process of the training loop, after the last iteration here."""
         if self._moves.epoch == _LOADED:
             raise UsageError("load_state_dict does not reach these workers", hint="make a new DataLoader after it")
         super().set_epoch(self._moves.epoch)  # type: ignore[misc]
@@ -143,6 +151,13 @@ class InWorkers:
     def _check_no_readers(self, call: str) -> None:
         if self._moves.has_readers:
             raise _refused(call)
+
+
+def _ended(error: UsageError | None = None) -> Generator[Any, None, None]:
+    """Yield no batch; raise the error, if there is one, for the first."""
+    if error is not None:
+        raise error
+    yield from ()
 
 
 def _refused(call: str) -> UsageError:

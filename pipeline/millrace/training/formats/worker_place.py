@@ -54,7 +54,7 @@ class WorkerPlace:
 
 
 def split_state(state: Mapping[str, Any], worker: int, workers: int) -> tuple[dict[str, Any], WorkerPlace]:
-    """Return the position of the loader and the place, from the state of a worker.
+    """Return the position of the loader, and the place in its epoch, from the state of a worker.
 
     Raises ``UsageError`` for the state of another worker, and for one of a loader without workers.
     """
@@ -66,4 +66,4 @@ def split_state(state: Mapping[str, Any], worker: int, workers: int) -> tuple[di
             f"the state of {source} does not fit worker {worker} of {workers}",
             hint="resume with the same num_workers, or load loader.state_at(step) before the DataLoader is made",
         )
-    return position, WorkerPlace(worker, workers, epoch=int(position.get("epoch", 0)), skip=int(place[2]))
+    return position, WorkerPlace(worker, workers, epoch=int(position["epoch"]), skip=int(place[2]))

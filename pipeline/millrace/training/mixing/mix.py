@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from millrace.errors import UsageError
-from millrace.training.columns import ColumnPlan, Plan
+from millrace.training.columns import BatchFormat, ColumnPlan, Plan
 from millrace.training.loader import TrainingLoader
 from millrace.training.mixing.loader_source import LoaderSource
 from millrace.training.mixing.mixture import Mixture
@@ -38,7 +38,15 @@ def mix(loaders: Mapping[TrainingLoader, float], *, stop: str = Stop.FIRST) -> M
         for loader, weight in zip(loaders, weights, strict=True)
     )
     plan = MixPlan(parts, next(iter(loaders)).options.global_batch_rows, _stop(stop))
-    return Mixture(plan, _sources(list(loaders), plan))
+    return _mixture_type(next(iter(loaders)).options.format)(plan, _sources(list(loaders), plan))
+
+
+def _mixture_type(format: str) -> type[Mixture]:
+    if format != BatchFormat.TORCH:
+        return Mixture
+    from millrace.training.mixing.torch_mixture import TorchMixture
+
+    return TorchMixture
 
 
 def _sources(loaders: Sequence[TrainingLoader], plan: MixPlan) -> list[LoaderSource]:
