@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -160,9 +160,16 @@ class Dataset:
             yield self._catalogue.pages.cached_page(self.name, page)
 
     @contextmanager
-    def leased(self) -> Iterator[Lease | None]:
-        """Hold the lease of the version during the block, so that its data is not deleted; None without a store."""
-        with self._lease() as lease:
+    def used_by(self, job: str) -> Iterator[Lease | None]:
+        """Keep the version from being deleted, and from being evicted from the cache, during the block.
+
+        ``job`` has the same name in all processes of a job; the cache counts jobs by it. Gives the lease.
+        """
+        with ExitStack() as held:
+            lease = held.enter_context(self._lease())
+            if self._cache is not None:
+                self._cache.opened(self.name, self.version.label, job)
+                held.enter_context(self._cache.pin(self.name, self.version.label))
             yield lease
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:

@@ -20,9 +20,12 @@ Opener = Callable[[], AbstractContextManager[TrainableDataset]]
 class OpenedLoader:
     """An open dataset and all that is known of it; from the first ``begin`` on also the threads and the lease."""
 
-    def __init__(self, opener: Opener, options: LoaderOptions, *, threads: int, stalled_s: float = STALLED_S) -> None:
+    def __init__(
+        self, opener: Opener, options: LoaderOptions, *, threads: int, job: str, stalled_s: float = STALLED_S
+    ) -> None:
         self.process = os.getpid()
         self._options = options
+        self._job = job
         self._stalled_s = stalled_s
         self._resources = ExitStack()
         self._reading: Reading | None = None
@@ -65,7 +68,7 @@ class OpenedLoader:
 
     def _start(self) -> Reading:
         prepared = self.prepared
-        self._lease = self._resources.enter_context(prepared.dataset.leased())
+        self._lease = self._resources.enter_context(prepared.dataset.used_by(self._job))
         return Reading(
             prepared.plan,
             prepared.chunks,

@@ -74,6 +74,7 @@ class MemoryDataset:
         self.sources: list[MemorySource] = []
         self.prepare: Callable[[MemorySource], object] = lambda source: None
         """Called with each new source, to make its chunks slow or unreadable."""
+        self.jobs: list[str] = []
         self.leases = 0
         self.leases_taken = 0
 
@@ -98,7 +99,8 @@ class MemoryDataset:
         return self.source
 
     @contextmanager
-    def leased(self) -> Iterator[Any]:
+    def used_by(self, job: str) -> Iterator[Any]:
+        self.jobs.append(job)
         self.leases += 1
         try:
             yield SimpleNamespace(wait_taken=lambda: setattr(self, "leases_taken", self.leases_taken + 1))

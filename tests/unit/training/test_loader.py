@@ -16,6 +16,7 @@ import pytest
 
 from millrace.dataset import with_splits
 from millrace.errors import ChunkError, StoreTimeoutError, UsageError
+from millrace.training.loader import TrainingLoader
 from millrace.training.opened import OpenedLoader
 from millrace.training.options import LoaderOptions
 from tests.unit.training.in_memory import MemoryDataset, MemorySource, epoch_rows, numbered, rows_of
@@ -60,19 +61,24 @@ def test_leaving_after_the_last_batch_goes_on_with_the_next_epoch(dataset: Memor
         assert epoch_rows(loader) == epoch_rows(other)
 
 
+def fragments(loader: TrainingLoader) -> int:
+    """Return the fragments that a loader reads in an epoch."""
+    opened = loader._opened
+    assert opened is not None
+    order = opened.prepared.plan.order
+    return sum(len(window.fragments) for lane in loader.outline.lanes for window in order.windows(lane, 0))
+
+
 def test_the_next_epoch_is_read_while_the_last_batches_of_this_one_are_used(dataset: MemoryDataset) -> None:
     with dataset.loader(window_chunks=1) as loader:
         batches = iter(loader)
         for _ in range(15):
             next(batches)
-        read = dataset.source.borrowed.total()
-        eventually(lambda: dataset.source.borrowed.total() > 20)
-        assert read > 0
-        with pytest.raises(StopIteration):
-            next(batches)
-        before = dataset.source.borrowed.total()
-        next(iter(loader))
-        assert dataset.source.borrowed.total() == before
+        eventually(lambda: dataset.source.stats.cassandra >= fragments(loader) + 8)
+        dataset.source.gate = threading.Event()  # from here on no chunk is read
+        assert next(batches, None) is None
+        assert rows_of(next(iter(loader)))
+        dataset.source.gate.set()
 
 
 def test_set_epoch_goes_to_the_beginning_of_an_epoch(dataset: MemoryDataset) -> None:
@@ -89,11 +95,11 @@ def test_set_epoch_goes_to_the_beginning_of_an_epoch(dataset: MemoryDataset) -> 
 def test_set_epoch_to_the_next_epoch_keeps_what_was_read_ahead(dataset: MemoryDataset) -> None:
     with dataset.loader(window_chunks=1) as loader:
         epoch_rows(loader)
-        eventually(lambda: dataset.source.borrowed.total() > 20)
-        pipeline = loader._opened.pipeline  # type: ignore[union-attr]
+        eventually(lambda: dataset.source.stats.cassandra >= fragments(loader) + 8)
+        dataset.source.gate = threading.Event()
         loader.set_epoch(1)
-        next(iter(loader))
-        assert loader._opened.pipeline is pipeline  # type: ignore[union-attr]
+        assert rows_of(next(iter(loader)))
+        dataset.source.gate.set()
 
 
 def test_len_is_the_number_of_batches(dataset: MemoryDataset) -> None:
@@ -371,7 +377,7 @@ def test_a_source_that_never_answers_is_an_error_after_the_deadline(dataset: Mem
         source.gate = gate
 
     dataset.prepare = block
-    opened = OpenedLoader(dataset.opened, LoaderOptions(global_batch_rows=32), threads=2, stalled_s=0.05)
+    opened = OpenedLoader(dataset.opened, LoaderOptions(global_batch_rows=32), threads=2, job="j", stalled_s=0.05)
     try:
         for _ in range(2):
             _, batches = opened.begin(0, 0)
