@@ -18,11 +18,11 @@ ROWS = 120_000
 
 @pytest.fixture(scope="session")
 def numbered(store: Store) -> Iterator[str]:
-    """Load rows whose values follow from their number into some 80 chunks, and return the version."""
+    """Load rows whose values follow from their number into some 48 chunks, and return the version."""
     name = f"numbered_{uuid4().hex[:8]}"
     store.load(name, numbered_table(ROWS), LoadOptions(chunk_bytes=65_536))
     version = store.version(name)
-    assert version.chunks >= 60
+    assert version.chunks >= 40
     yield version.reference
     store.delete(name, whole=True, now=True)
 
