@@ -166,12 +166,22 @@ if store.cache is not None:
 # == Store.warm
 if store.cache is not None:
     print(store.warm("flights").complete)
+    print(store.warm("flights", columns=["delay"], form="raw").share)
+
+# == Store.warm_opened
+if store.cache is not None:
+    print(store.warm_opened(1_000_000_000).summary)
 
 # == Dataset.name
 assert flights.name == "flights"
 
 # == Dataset.schema
 assert flights.schema.names == ["carrier", "month", "delay"]
+
+# == Dataset.chunk_source
+source = flights.chunk_source(["delay"])
+with source.borrow(next(flights.refs())) as batch:  # its memory is used again after the block
+    assert batch.schema.names == ["delay"]
 
 # == Dataset.degraded
 assert not flights.degraded

@@ -48,7 +48,9 @@ def large_value_packer() -> Any:
 
 
 def _encode(value: Any) -> Any:
-    return value.encode() if isinstance(value, str) else str(value).encode() if isinstance(value, int) else value
+    return (
+        value.encode() if isinstance(value, str) else str(value).encode() if isinstance(value, int | float) else value
+    )
 
 
 def read_values(redis: Redis, commands: Sequence[Command], sizes: Sequence[int], allocate: Allocate) -> Read:

@@ -9,9 +9,9 @@ from millrace.dataset.exports.files import discard_parts, export, format_of
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
-from millrace.dataset.splits import split_chunks, splits_of, with_splits
+from millrace.dataset.splits import chosen_chunks, split_chunks, splits_of, with_splits
 from millrace.dataset.verification import VerifyReport, verify_chunks
-from millrace.dataset.warming import WarmReport, warm
+from millrace.dataset.warming import WarmOptions, WarmReport, warm
 
 __all__ = [
     "ChunkDecoder",
@@ -22,8 +22,10 @@ __all__ = [
     "ScanStats",
     "Tier",
     "VerifyReport",
+    "WarmOptions",
     "WarmReport",
     "as_text",
+    "chosen_chunks",
     "column_indices",
     "diff",
     "discard_parts",

@@ -37,8 +37,9 @@ class ChunkSource:
     """The chunks of one version as record batches of the decoder's columns.
 
     ``cache`` is asked for the ``forms`` in their order. A cached value that is missing or does not match the manifest
-    is counted, and the chunk is read from the next tier. With ``fill_cache`` whole chunks from Cassandra are put into
-    Redis. At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. Safe to use from several threads.
+    is counted, and the chunk is read from the next tier. Chunks from Cassandra that a warming of ``refilled_version``
+    had cached are put into Redis again. At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. Safe
+    to use from several threads.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class ChunkSource:
         decoder: ChunkDecoder,
         *,
         forms: Sequence[Form] = (Form.STORED,),
-        fill_cache: bool = False,
+        refilled_version: str | None = None,
         decoded_bytes_max: int = 0,
     ) -> None:
         self._reader = reader
         self._cache = cache
         self._forms = tuple(forms)
-        self._fill_cache = fill_cache
+        self._refilled_version = refilled_version
         self._decoded = DecodedChunks(decoded_bytes_max)
         self._loans = ChunkLoans(loans_through(reader))
         self.decoder = decoder
@@ -159,14 +160,15 @@ class ChunkSource:
         for ref, stored in zip(refs, chunks, strict=True):
             batch = self.decoder.decode(ref, stored, helper(), allocate=self._allocate(ref, memory))
             self.stats.add(Tier.CASSANDRA, stored_bytes=self.decoder.stored_bytes(ref))
-            if self._fill_cache and self._cache is not None:
-                self._refill(self._cache, ref, stored)
+            if self._refilled_version is not None and self._cache is not None:
+                self._refill(self._cache, self._refilled_version, ref, stored)
             yield batch
 
-    def _refill(self, cache: ChunkCache, ref: ChunkRef, stored: Sequence[Any]) -> None:
-        if Form.RAW in self._forms:
+    def _refill(self, cache: ChunkCache, version: str, ref: ChunkRef, stored: Sequence[Any]) -> None:
+        tiles = self.decoder.tiles_of(ref)
+        if Form.RAW in self._forms and cache.is_admitted(version, ref, Form.RAW, tiles):
             where = {"dataset": ref.dataset, "chunk": str(ref)}
-            tiles = zip(self.decoder.tiles_of(ref), stored, strict=True)
-            cache.put_raw(ref, {tile: ref.tiles[tile].inflate(data, {**where, "tile": tile}) for tile, data in tiles})
-        elif self.decoder.tiles is None:
+            pairs = zip(tiles, stored, strict=True)
+            cache.put_raw(ref, {tile: ref.tiles[tile].inflate(data, {**where, "tile": tile}) for tile, data in pairs})
+        if Form.STORED in self._forms and self.decoder.tiles is None and cache.is_admitted(version, ref, Form.STORED):
             cache.put(ref, stored)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.cache import CachedForms
 from millrace.dataset.chunk_decoder import ChunkDecoder
 from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.exports.frames import pandas_frame, require
@@ -159,9 +160,16 @@ class Dataset:
             yield self._catalogue.pages.cached_page(self.name, page)
 
     @contextmanager
-    def leased(self) -> Iterator[Lease | None]:
-        """Hold the lease of the version during the block, so that its data is not deleted; None without a store."""
-        with self._lease() as lease:
+    def used_by(self, job: str) -> Iterator[Lease | None]:
+        """Keep the version from being deleted, and from being evicted from the cache, during the block.
+
+        ``job`` has the same name in all processes of a job; the cache counts jobs by it. Gives the lease.
+        """
+        with ExitStack() as held:
+            lease = held.enter_context(self._lease())
+            if self._cache is not None:
+                self._cache.opened(self.name, self.version.label, job)
+                held.enter_context(self._cache.pin(self.name, self.version.label))
             yield lease
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
@@ -247,11 +255,16 @@ class Dataset:
         decoded_bytes_max: int = 0,
     ) -> ChunkSource:
         cache, version = self._cache, self.version
-        # Only chunks of a version that was admitted as a whole are put back. Parts of versions would fill Redis without
-        # a faster read.
-        refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
+        forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
         decoder = ChunkDecoder(self.schema, version.layout, columns, condition, used)
-        source = ChunkSource(self._reader, cache, decoder, fill_cache=refill, decoded_bytes_max=decoded_bytes_max)
+        source = ChunkSource(
+            self._reader,
+            cache,
+            decoder,
+            forms=forms.of_dataset,
+            refilled_version=version.label if forms.of_version else None,
+            decoded_bytes_max=decoded_bytes_max,
+        )
         self.stats = source.stats
         return source
 

@@ -1,8 +1,4 @@
-"""Splits of a version: named ranges of its chunks, in the metadata of its schema.
-
-The value is JSON: ``{"train": [0, 90], "test": [90, 100]}`` names the first chunk of each split and the one after its
-last.
-"""
+"""Splits of a version, such as train and test: ranges of its chunks, named in the metadata of its schema."""
 
 from __future__ import annotations
 
@@ -15,41 +11,47 @@ import pyarrow as pa
 from millrace.errors import ChunkFormatError, UsageError
 from millrace.names import nearest
 
-SPLITS_KEY: Final = b"millrace.splits"
+METADATA_KEY: Final = b"millrace.splits"
+"""The key of the schema's metadata. The value is JSON, as in ``{"train": [0, 12], "test": [12, 15]}``."""
 
 
 def splits_of(schema: pa.Schema) -> dict[str, range]:
-    """Return the range of chunks of each split; none if the version has no splits.
+    """Return the chunks of each split by its name; empty if the version has no splits.
 
-    Raises ``ChunkFormatError`` for metadata that is not in the form above.
+    Raises ``ChunkFormatError`` for metadata of another form.
     """
-    text = (schema.metadata or {}).get(SPLITS_KEY)
-    if text is None:
+    stored = (schema.metadata or {}).get(METADATA_KEY)
+    if stored is None:
         return {}
     try:
-        return {name: _chunks(bounds) for name, bounds in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ChunkFormatError(f"the splits in the metadata of the schema are damaged ({error})") from None
+        return {name: _chunks(bounds) for name, bounds in json.loads(stored).items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ChunkFormatError(f"the schema's metadata {METADATA_KEY.decode()} is invalid ({error})") from None
 
 
-def with_splits(schema: pa.Schema, splits: Mapping[str, range]) -> pa.Schema:
-    """Return the schema with the splits in its metadata."""
-    bounds = {name: [chunks.start, chunks.stop] for name, chunks in splits.items()}
-    metadata = {**(schema.metadata or {}), SPLITS_KEY: json.dumps(bounds, separators=(",", ":")).encode()}
-    return schema.with_metadata(metadata)
+def split_chunks(schema: pa.Schema, split: str, reference: str) -> range:
+    """Return the chunks of one split; raise ``UsageError`` if the version ``reference`` has no split of this name."""
+    splits = splits_of(schema)
+    if split in splits:
+        return splits[split]
+    near = nearest(split, list(splits), at_most=1)
+    names = f"its splits are {', '.join(splits)}" if splits else "it has no splits"
+    raise UsageError(
+        f"{reference} has no split {split!r}", hint=f"did you mean {near[0]!r}? {names}" if near else names
+    )
 
 
-def split_chunks(schema: pa.Schema, split: str | None, chunks: int, reference: str) -> range:
-    """Return the chunks of a split of a version with this number of chunks; all of them if it has no splits.
+def chosen_chunks(schema: pa.Schema, split: str | None, chunks: int, reference: str) -> range:
+    """Return the chunks of one split of a version with ``chunks`` chunks; all of them if it has no splits.
 
     Raises ``UsageError`` for a name that is no split, and for None where the version has splits.
     """
-    splits = splits_of(schema)
-    if split is None and not splits:
+    if split is None:
+        if names := list(splits_of(schema)):
+            hint = f"use split= with one of {', '.join(names)}"
+            raise UsageError(f"{reference} has splits, and none is chosen", hint=hint)
         return range(chunks)
-    if split not in splits:
-        raise _refused(split, list(splits), reference)
-    chosen = splits[split]
+    chosen = split_chunks(schema, split, reference)
     if chosen.stop > chunks:
         raise ChunkFormatError(
             f"the split {split!r} of {reference} ends at chunk {chosen.stop}, but the version has {chunks} chunks"
@@ -57,19 +59,15 @@ def split_chunks(schema: pa.Schema, split: str | None, chunks: int, reference: s
     return chosen
 
 
+def with_splits(schema: pa.Schema, splits: Mapping[str, range]) -> pa.Schema:
+    """Return the schema with these splits in its metadata."""
+    bounds = {name: [chunks.start, chunks.stop] for name, chunks in splits.items()}
+    metadata = {**(schema.metadata or {}), METADATA_KEY: json.dumps(bounds, separators=(",", ":")).encode()}
+    return schema.with_metadata(metadata)
+
+
 def _chunks(bounds: Any) -> range:
     first, end = bounds
     if type(first) is not int or type(end) is not int or not 0 <= first <= end:
         raise ValueError(f"{bounds} is not a range of chunks")
     return range(first, end)
-
-
-def _refused(split: str | None, splits: list[str], reference: str) -> UsageError:
-    names = ", ".join(map(repr, splits))
-    if split is None:
-        return UsageError(f"{reference} has splits, and none is chosen", hint=f"use split= with one of {names}")
-    if not splits:
-        return UsageError(f"{reference} has no splits, so none is named {split!r}", hint="leave out split=")
-    near = nearest(split, splits, at_most=1)
-    hint = f"did you mean {near[0]!r}? its splits are {names}" if near else f"its splits are {names}"
-    return UsageError(f"{reference} has no split {split!r}", hint=hint)

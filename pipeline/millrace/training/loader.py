@@ -17,6 +17,7 @@ from millrace.training.opened import OpenedLoader, Opener
 from millrace.training.options import LoaderOptions
 from millrace.training.outline import Outline
 from millrace.training.progress import TrainingFacts, WaitTimes
+from millrace.training.ranks import job_name
 from millrace.training.reader import EpochPlans, Pipeline
 from millrace.training.state import LoaderState
 
@@ -37,12 +38,13 @@ class TrainingLoader:
 
     def __init__(self, opener: Opener, options: LoaderOptions) -> None:
         self._opener = opener
+        self._job = job_name()
         self._iteration: weakref.ref[BatchIterator] | None = None
         self._moved: tuple[int, int] | None = (0, 0)
         """The position of the next iteration; None while that is the position of the pipeline."""
         self._origin = (0, 0)
         self._waits = WaitTimes()
-        opened = OpenedLoader(opener, options, threads=worker_count() + _WAITING_THREADS)
+        opened = OpenedLoader(opener, options, threads=worker_count() + _WAITING_THREADS, job=self._job)
         self._opened: OpenedLoader | None = opened
         self._outline = outline = opened.prepared.outline
         self.options = replace(options, rank=outline.rank, world_size=outline.world_size)
@@ -227,7 +229,7 @@ class TrainingLoader:
         """Return the parts of this process, after opening the dataset if there are none."""
         opened = self._own_parts()
         if opened is None:
-            opened = OpenedLoader(self._opener, self.options, threads=self._outline.threads)
+            opened = OpenedLoader(self._opener, self.options, threads=self._outline.threads, job=self._job)
             self._opened = opened
         return opened
 

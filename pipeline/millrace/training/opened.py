@@ -11,7 +11,7 @@ from millrace.store import Lease
 from millrace.training.iteration import Batches, epoch_batches, lane_blocks
 from millrace.training.options import LoaderOptions
 from millrace.training.prepared import Prepared, TrainableDataset, prepare
-from millrace.training.reader import EpochPlans, Pipeline, Reading, transformed
+from millrace.training.reader import STALLED_S, EpochPlans, Pipeline, Reading, transformed
 
 Opener = Callable[[], AbstractContextManager[TrainableDataset]]
 """Opens the dataset in the process that calls it. It is pickled with the loader."""
@@ -20,9 +20,13 @@ Opener = Callable[[], AbstractContextManager[TrainableDataset]]
 class OpenedLoader:
     """An open dataset and all that is known of it; from the first ``begin`` on also the threads and the lease."""
 
-    def __init__(self, opener: Opener, options: LoaderOptions, *, threads: int) -> None:
+    def __init__(
+        self, opener: Opener, options: LoaderOptions, *, threads: int, job: str, stalled_s: float = STALLED_S
+    ) -> None:
         self.process = os.getpid()
         self._options = options
+        self._job = job
+        self._stalled_s = stalled_s
         self._resources = ExitStack()
         self._reading: Reading | None = None
         self._lease: Lease | None = None
@@ -64,9 +68,14 @@ class OpenedLoader:
 
     def _start(self) -> Reading:
         prepared = self.prepared
-        self._lease = self._resources.enter_context(prepared.dataset.leased())
+        self._lease = self._resources.enter_context(prepared.dataset.used_by(self._job))
         return Reading(
-            prepared.plan, prepared.chunks, prepared.source, threads=prepared.threads, resources=self._resources
+            prepared.plan,
+            prepared.chunks,
+            prepared.source,
+            threads=prepared.threads,
+            resources=self._resources,
+            stalled_s=self._stalled_s,
         )
 
     def _wait_for_lease(self) -> None:

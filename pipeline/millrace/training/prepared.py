@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from millrace.dataset import split_chunks
+from millrace.dataset import chosen_chunks
 from millrace.errors import UsageError
 from millrace.store import ChunkRef, Lease, Page, Version
 from millrace.training.columns import Plan, plan_columns
@@ -49,8 +49,8 @@ class TrainableDataset(Protocol):
     def chunk_source(self, columns: Any = None, *, decoded_bytes_max: int = 0) -> Source:
         """Return the source of single chunks."""
 
-    def leased(self) -> AbstractContextManager[Lease | None]:
-        """Hold the lease of the version."""
+    def used_by(self, job: str) -> AbstractContextManager[Lease | None]:
+        """Hold the lease of the version, and its pin in the cache."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def prepare(dataset: TrainableDataset, options: LoaderOptions, *, threads: int) 
 
 def _manifest(dataset: TrainableDataset, options: LoaderOptions) -> SplitManifest:
     version = dataset.version
-    return SplitManifest(dataset, split_chunks(dataset.schema, options.split, version.chunks, version.reference))
+    return SplitManifest(dataset, chosen_chunks(dataset.schema, options.split, version.chunks, version.reference))
 
 
 def _plans(dataset: TrainableDataset, manifest: SplitManifest, options: LoaderOptions) -> list[Plan]:

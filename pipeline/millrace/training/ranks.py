@@ -1,9 +1,11 @@
-"""The rank of this process and the number of ranks, as launchers of distributed jobs give them."""
+"""The rank of this process, the number of ranks and the name of the job, as launchers of distributed jobs give them."""
 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
+from uuid import uuid4
 
 from millrace.errors import UsageError
 
@@ -16,6 +18,19 @@ def rank_and_world_size(
         _number("RANK", 0, environment) if rank is None else rank,
         _number("WORLD_SIZE", 1, environment) if world_size is None else world_size,
     )
+
+
+def job_name(environment: Mapping[str, str] = os.environ) -> str:
+    """Return a name that all ranks of a job share: that of torchrun, else the address of its first rank.
+
+    Without both, the process is a job of its own.
+    """
+    run_id = environment.get("TORCHELASTIC_RUN_ID", "")
+    if run_id not in ("", "none"):
+        return run_id
+    if "MASTER_PORT" in environment:
+        return f"{environment.get('MASTER_ADDR', '')}:{environment['MASTER_PORT']}"
+    return f"{socket.gethostname()}/{uuid4().hex[:8]}"
 
 
 def _number(variable: str, default: int, environment: Mapping[str, str]) -> int:

@@ -32,6 +32,10 @@ class RedisDouble:
         self.stored: dict[int, bytes] = {}
         self.raw: dict[tuple[int, int], bytes] = {}
         self.asked: list[Form] = []
+        self.admitted: set[Form] = set(Form)
+
+    def is_admitted(self, version: str, ref: ChunkRef, form: Form, tiles: Sequence[int] | None = None) -> bool:
+        return form in self.admitted
 
     def get(
         self, ref: ChunkRef, sizes: Sequence[int], tiles: Sequence[int] | None, **options: Any
@@ -177,10 +181,17 @@ def test_a_filled_cache_gives_the_chunk_in_the_form_of_the_version(
     chunks: Chunks, forms: tuple[Form, ...], columns: list[int] | None
 ) -> None:
     for expected_cassandra in (1, 0):
-        source = chunks.source(columns, forms=forms, fill_cache=True)
+        source = chunks.source(columns, forms=forms, refilled_version="1-aaaaaa")
         assert borrowed(source, chunks.refs[0]) == expected(0)
         assert source.stats.cassandra == expected_cassandra
     assert bool(chunks.redis.stored) is (forms == (Form.STORED,))
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_a_chunk_that_no_warming_has_cached_is_not_put_into_redis(chunks: Chunks, form: Form) -> None:
+    chunks.redis.admitted = {form}
+    assert borrowed(chunks.source(forms=BOTH, refilled_version="1-aaaaaa"), chunks.refs[0]) == expected(0)
+    assert (bool(chunks.redis.stored), bool(chunks.redis.raw)) == (form is Form.STORED, form is Form.RAW)
 
 
 def test_the_memory_of_a_borrowed_chunk_is_used_again(chunks: Chunks) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
+from millrace.cache import Form
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
 from millrace.dataset import ChunkDecoder, ChunkSource, Scan
 from millrace.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
@@ -56,7 +57,7 @@ class Cache:
     def __init__(self) -> None:
         self.kept: dict[int, list[bytes]] = {}
 
-    def admitted(self, dataset: str, version: str) -> bool:
+    def is_admitted(self, version: str, chunk: ChunkRef, form: Form, tiles: Sequence[int] | None = None) -> bool:
         return True
 
     def get(self, key: Any, sizes: Sequence[int], tiles: Sequence[int] | None, **_: Any) -> list[Any] | None:
@@ -69,8 +70,8 @@ class Cache:
 
 
 def scan(shelf: Shelf, cache: Cache | None = None, columns: list[int] | None = None, **settings: Any) -> Scan:
-    fill = settings.pop("fill_cache", False)
-    source = ChunkSource(shelf, cache, ChunkDecoder(SCHEMA, LAYOUT, columns), fill_cache=fill)
+    version = "1-aaaaaa" if settings.pop("fill_cache", False) else None
+    source = ChunkSource(shelf, cache, ChunkDecoder(SCHEMA, LAYOUT, columns), refilled_version=version)
     return Scan(source, ReadSettings(**settings))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from millrace.chunks import compute_stats
 from millrace.dataset import ScanStats, Tier
-from millrace.errors import StoreTimeoutError
 from millrace.store import ChunkRef, Page
 from millrace.store.catalogue.manifest import PageRef
 from millrace.store.catalogue.page import decode_page, encode_page
@@ -38,7 +37,6 @@ class MemorySource:
         self.failing: dict[int, Exception] = {}
         self.delays_s: dict[int, float] = {}
         self.gate: threading.Event | None = None
-        self.active = 0
 
     @contextmanager
     def borrow(self, ref: ChunkRef) -> Iterator[pa.RecordBatch]:
@@ -72,7 +70,11 @@ class MemoryDataset:
             raw_bytes=sum(batch.nbytes for batch in self.batches),
         )
         self._chunks_a_page = chunks_a_page
+        self._pages: list[Page] = []
         self.sources: list[MemorySource] = []
+        self.prepare: Callable[[MemorySource], object] = lambda source: None
+        """Called with each new source, to make its chunks slow or unreadable."""
+        self.jobs: list[str] = []
         self.leases = 0
         self.leases_taken = 0
 
@@ -81,6 +83,10 @@ class MemoryDataset:
         return self.sources[-1]
 
     def known_pages(self) -> Iterator[Page]:
+        self._pages = self._pages or list(self._made_pages())
+        return iter(self._pages)
+
+    def _made_pages(self) -> Iterator[Page]:
         for first in range(0, len(self.batches), self._chunks_a_page):
             chunks = range(first, min(first + self._chunks_a_page, len(self.batches)))
             refs = [ChunkRef("flights", ATTEMPT, 0, chunk, self.batches[chunk].num_rows, ()) for chunk in chunks]
@@ -89,10 +95,12 @@ class MemoryDataset:
 
     def chunk_source(self, columns: Sequence[str] | None = None, *, decoded_bytes_max: int = 0) -> MemorySource:
         self.sources.append(MemorySource(self.batches, columns))
-        return self.sources[-1]
+        self.prepare(self.source)
+        return self.source
 
     @contextmanager
-    def leased(self) -> Iterator[Any]:
+    def used_by(self, job: str) -> Iterator[Any]:
+        self.jobs.append(job)
         self.leases += 1
         try:
             yield SimpleNamespace(wait_taken=lambda: setattr(self, "leases_taken", self.leases_taken + 1))
@@ -130,6 +138,3 @@ def rows_of(batch: Any) -> list[int]:
 def epoch_rows(loader: TrainingLoader) -> list[list[int]]:
     """Return the rows of each batch of one epoch."""
     return [rows_of(batch) for batch in loader]
-
-
-FAILURE = StoreTimeoutError("no response within the deadline", hint="try again", chunk="x")

@@ -80,7 +80,7 @@ class ReadByThreads(MemoryLoader):
         return self.begin if self.loader is None else LoaderState.from_json(self.loader.state_dict())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases())
 def test_loaders_keep_all_rules_of_every_order(case: Case) -> None:
     check_rules(ReadByThreads, case)

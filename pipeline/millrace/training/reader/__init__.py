@@ -3,7 +3,7 @@
 from millrace.training.reader.budget import Budget, Demand, budget_of, demand_of
 from millrace.training.reader.epochs import EpochPlans
 from millrace.training.reader.fragment_reader import Source
-from millrace.training.reader.pipeline import Pipeline, RankPlan
+from millrace.training.reader.pipeline import STALLED_S, Pipeline, RankPlan
 from millrace.training.reader.places import RingShape
 from millrace.training.reader.reading import Reading
 from millrace.training.reader.transforms import AHEAD, transformed
@@ -17,6 +17,7 @@ __all__ = [
     "RankPlan",
     "Reading",
     "RingShape",
+    "STALLED_S",
     "Source",
     "budget_of",
     "demand_of",

@@ -95,7 +95,7 @@ class EpochPlaces:
     def _index(self, window: Window, positions: Index, start: int) -> Index:
         """Return the rows of the ring for positions that count from row ``start`` of the lane."""
         ring, plan, lane_batch_rows = self.ring, self.plan, self.plan.lane_batch_rows
-        first_batch = max(0, window.first_row - plan.from_row) // lane_batch_rows
+        first_batch = min(max(0, window.first_row - plan.from_row) // lane_batch_rows, plan.batches - 1)
         rows = positions + (start - plan.from_row - first_batch * lane_batch_rows)
         undelivered = self._undelivered(window, rows, start, first_batch)
         batches = rows // lane_batch_rows

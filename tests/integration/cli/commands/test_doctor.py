@@ -86,7 +86,7 @@ def test_limits_are_measured_and_no_data_is_left_behind(millrace: Millrace, sett
         cassandra.close()
     cache = ChunkCache(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
     try:
-        assert cache.delete_dataset(PROBE) == 0
+        assert cache.evict(PROBE) == 0
     finally:
         cache.close()
 

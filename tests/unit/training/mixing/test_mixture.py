@@ -139,7 +139,8 @@ def test_another_batch_size_goes_on_at_the_same_rows(case: MixCase, batches: int
     delivered = [row for _, batch in zip(range(batches % len(first)), map_rows(first), strict=False) for row in batch]
     resumed = case.mixture(batch_rows=case.other_batch_rows)
     resumed.load_state_dict(first.state_dict())
-    delivered += [row for batch in map_rows(resumed) for row in batch]
+    if resumed.epoch == 0:  # else the rest of the epoch has no full batch of the other size
+        delivered += [row for batch in map_rows(resumed) for row in batch]
     counts = Counter(delivered)
     unbroken = Counter(row for batch in map_rows(case.mixture(batch_rows=case.other_batch_rows)) for row in batch)
     if case.stop is Stop.FIRST:

@@ -47,6 +47,12 @@ def test_indices_are_sorted_by_the_high_bits_and_equal_ones_by_index() -> None:
     assert sorted_indices(keys).tolist() == [1, 3, 0, 2]
 
 
+def test_indices_beyond_one_block_are_those_of_a_stable_sort() -> None:
+    keys = np.random.Philox(key=3).random_raw(40_000)
+    expected = np.argsort(keys >> np.uint64(16), kind="stable")
+    assert np.array_equal(sorted_indices(keys), expected)
+
+
 def test_the_permutations_of_windows_are_uniform() -> None:
     orders = dict.fromkeys(permutations(range(5)), 0)
     for window in range(12_000):
