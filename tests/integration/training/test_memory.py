@@ -37,17 +37,17 @@ def flat_lists(values: np.ndarray, width: int) -> pa.Array:
 
 
 def floats(rng: np.random.Generator) -> pa.Table:
-    values = rng.normal(size=(400_000, 64)).astype(np.float32)
-    return pa.table({"x": flat_lists(values, 64), "label": np.arange(400_000, dtype=np.int32)})
+    values = rng.normal(size=(240_000, 64)).astype(np.float32)
+    return pa.table({"x": flat_lists(values, 64), "label": np.arange(240_000, dtype=np.int32)})
 
 
 def images(rng: np.random.Generator) -> pa.Table:
-    values = rng.integers(0, 255, (8_000, 3 * 64 * 64), np.uint8)
-    return pa.table({"x": flat_lists(values, 3 * 64 * 64), "label": np.arange(8_000, dtype=np.int32)})
+    values = rng.integers(0, 255, (5_000, 3 * 64 * 64), np.uint8)
+    return pa.table({"x": flat_lists(values, 3 * 64 * 64), "label": np.arange(5_000, dtype=np.int32)})
 
 
 def tokens(rng: np.random.Generator) -> pa.Table:
-    return pa.table({"x": flat_lists(rng.zipf(1.3, (12_000, 2048)).astype(np.int32), 2048)})
+    return pa.table({"x": flat_lists(rng.zipf(1.3, (8_000, 2048)).astype(np.int32), 2048)})
 
 
 SHAPES: dict[str, Callable[[np.random.Generator], pa.Table]] = {"floats": floats, "images": images, "tokens": tokens}
@@ -55,14 +55,14 @@ SHAPES: dict[str, Callable[[np.random.Generator], pa.Table]] = {"floats": floats
 
 @pytest.fixture(scope="module", params=[*SHAPES, "flights"])
 def shaped(store: Store, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Load about 100 MB of one shape, in chunks of at most 1 MB; flights are 50 MB."""
+    """Load 60 to 100 MB of one shape, in chunks of at most 1 MB; flights are 50 MB."""
     name, make = f"{request.param}_{uuid4().hex[:8]}", SHAPES.get(request.param)
-    options = LoadOptions(chunk_bytes=1_000_000, source=SourceOptions(null_values=("NA",)))
-    store.load(
-        name,
-        make(np.random.default_rng(0)) if make else str(place_flights(tmp_path_factory.mktemp("csv"))),
-        options,
-    )
+    if make is None:
+        source: Any = str(place_flights(tmp_path_factory.mktemp("csv")))
+        options = LoadOptions(chunk_bytes=1_000_000, source=SourceOptions(null_values=("NA",)))
+    else:
+        source, options = make(np.random.default_rng(0)), LoadOptions(chunk_bytes=1_000_000)
+    store.load(name, source, options)
     yield name
     store.delete(name, whole=True, now=True)
 
