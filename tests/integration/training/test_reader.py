@@ -28,7 +28,6 @@ from millrace.cache import Form
 from millrace.errors import UsageError
 from millrace.load import LoadOptions
 from millrace.settings import Settings
-from millrace.sources import SourceOptions
 from millrace.training import TrainingLoader
 from tests.waiting import until
 
@@ -290,8 +289,11 @@ SHAPES: dict[str, Callable[[np.random.Generator], pa.Table]] = {"floats": floats
 def shaped(store: Store, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Load about 100 MB of one shape, in chunks of at most 1 MB; flights are 50 MB."""
     name, make = f"{request.param}_{uuid4().hex[:8]}", SHAPES.get(request.param)
-    options = LoadOptions(chunk_bytes=1_000_000, source=SourceOptions(null_values=("NA",)))
-    store.load(name, make(np.random.default_rng(0)) if make else flights(tmp_path_factory.mktemp("flights")), options)
+    options = LoadOptions(chunk_bytes=1_000_000)
+    if make:
+        store.load(name, make(np.random.default_rng(0)), options)
+    else:
+        store.load(name, flights(tmp_path_factory.mktemp("flights")), options, null_values=("NA",))
     yield name
     store.delete(name, whole=True, now=True)
 
