@@ -20,7 +20,6 @@ from millrace.api import Store
 from millrace.errors import UsageError
 from millrace.load import LoadOptions
 from millrace.settings import Settings
-from millrace.sources import SourceOptions
 
 RUN_S = 120
 SLACK_BYTES = 64_000_000
@@ -57,12 +56,11 @@ SHAPES: dict[str, Callable[[np.random.Generator], pa.Table]] = {"floats": floats
 def shaped(store: Store, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Load 60 to 100 MB of one shape, in chunks of at most 1 MB; flights are 50 MB."""
     name, make = f"{request.param}_{uuid4().hex[:8]}", SHAPES.get(request.param)
-    if make is None:
-        source: Any = str(place_flights(tmp_path_factory.mktemp("csv")))
-        options = LoadOptions(chunk_bytes=1_000_000, source=SourceOptions(null_values=("NA",)))
+    options = LoadOptions(chunk_bytes=1_000_000)
+    if make:
+        store.load(name, make(np.random.default_rng(0)), options)
     else:
-        source, options = make(np.random.default_rng(0)), LoadOptions(chunk_bytes=1_000_000)
-    store.load(name, source, options)
+        store.load(name, str(place_flights(tmp_path_factory.mktemp("csv"))), options, null_values=("NA",))
     yield name
     store.delete(name, whole=True, now=True)
 
