@@ -33,7 +33,7 @@ def main(dataset: str, checkpoint: Path) -> None:
     os.environ.update({name: value for name, value in alone.items() if name not in os.environ})
     dist.init_process_group("gloo")
     torch.manual_seed(7)
-    print(json.dumps({"rank": dist.get_rank(), "pid": os.getpid()}), flush=True)
+    tell({"rank": dist.get_rank(), "pid": os.getpid()})
     saved = torch.load(checkpoint) if checkpoint.exists() else None
     with connect() as store:
         if saved:  # the version, the seed and the order are in the state; rank and world size are those of torchrun
@@ -77,7 +77,12 @@ def show(step: int, batch: dict[str, torch.Tensor], loss: torch.Tensor) -> None:
             digest.update(part.numpy().tobytes())
     if dist.get_rank() == 0:
         mean = float(loss) / dist.get_world_size()
-        print(json.dumps({"step": step, "loss": mean, "batch": digest.hexdigest()[:16]}), flush=True)
+        tell({"step": step, "loss": mean, "batch": digest.hexdigest()[:16]})
+
+
+def tell(facts: dict[str, Any]) -> None:
+    """Print a line in one piece, because all ranks write to one output."""
+    print(json.dumps(facts) + "\n", end="", flush=True)
 
 
 def save(checkpoint: Path, state: dict[str, Any]) -> None:

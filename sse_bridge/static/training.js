@@ -91,7 +91,7 @@ function tiersOf(metrics) {
   const chunks = [...TIERS].map(([key, name]) => [name, metrics[key] ?? 0]);
   const total = sum(chunks.map(([, count]) => count));
   if (!(total > 0 && total < Infinity)) return "";
-  return chunks.map(([name, count]) => `${name} ${amount((count / total) * 100)} %`).join(", ");
+  return chunks.map(([name, count]) => `${name} ${significant((100 * count) / total)} %`).join(", ");
 }
 
 function labelOf(name, several) {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from millrace.cache import scripts
 from millrace.cache.keys import RedisKeys
-from millrace.cache.memory import BUFFERS_BYTES, Room, limit_bytes, rounds_up
+from millrace.cache.memory import Room, limit_bytes, rounds_up
 from millrace.cache.parts import Admission, CachedPart, pack_part, unpack_part
 from millrace.cache.pins import PIN_S
 
@@ -53,7 +53,7 @@ class Ledger:
         """Return the limit of the memory, and the bytes that are neither used nor reserved nor kept for buffers."""
         info: dict[str, Any] = redis.info("memory")
         limit = limit_bytes(info)
-        return Room(limit, int(self._run(redis, scripts.FREE, limit - BUFFERS_BYTES)), rounds_up(info))
+        return Room(limit, int(self._run(redis, scripts.FREE, limit)), rounds_up(info))
 
     def reserve(
         self,
@@ -67,8 +67,7 @@ class Ledger:
     ) -> Admission:
         """Reserve memory for the first chunks of a part that fit; with ``all_or_none`` for all of them or none."""
         each = (" ".join(f"{value}={size}" for value, size in values.items()) for values in chunks)
-        usable = limit - BUFFERS_BYTES
-        facts = (part.name, part.field, pack_part(part), holder, PIN_S, usable, int(all_or_none))
+        facts = (part.name, part.field, pack_part(part), holder, PIN_S, limit, int(all_or_none))
         admitted, needed, free, reserved = map(int, self._run(redis, scripts.RESERVE, *facts, *each))
         return Admission(admitted, needed, free, reserved, limit)
 

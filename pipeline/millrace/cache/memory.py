@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 BUFFERS_BYTES = 20_000_000
-"""Bytes kept free: Redis counts connection buffers (5 MB for each busy connection) as used memory."""
+"""Bytes kept free for each warming: Redis counts connection buffers as used memory.
+
+Each of a warming's three connections has a buffer of the size of its last value, 5 MB.
+"""
 
 _ENTRY_BYTES = 384  # key, dictionary entry, object header and record in the ledger
 _SHARE_WITHOUT_LIMIT = 0.5

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from millrace.cache.memory import BUFFERS_BYTES
+
 WARMING: Final = "warming/"
 """The holders of pins that are warmings begin with this."""
 
@@ -51,9 +53,18 @@ local function reserved_bytes()
   return sum
 end
 
+local function warmings()
+  local count = 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', pins, now, '+inf')) do
+    if string.find(member, ' {WARMING}', 1, true) then count = count + 1 end
+  end
+  return count
+end
+
+-- Buffers of connections are kept free for this and for each other warming.
 local function free_bytes(limit)
   local used = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)')
-  return limit - used - reserved_bytes()
+  return limit - used - reserved_bytes() - {BUFFERS_BYTES} * (warmings() + 1)
 end
 
 local function versions(dataset)
@@ -134,9 +145,9 @@ return {chunks, needed, room, reserved_bytes()}
 )
 """Reserve memory for the first chunks of a part that fit, or for all or none of them.
 
-Arguments: name, field and packed part, holder, seconds of its pin, limit in bytes, ``1`` for all or none, then for each
-chunk its values as ``VALUE=BYTES`` with a space between them. Returns the number of chunks, the bytes that all of them
-need, those that were free, and those that are reserved.
+Arguments: name, field and packed part, holder, seconds of its pin, memory limit in bytes, ``1`` for all or none, then
+for each chunk its values as ``VALUE=BYTES`` with a space between them. Returns the number of chunks, the bytes that all
+of them need, those that were free, and those that are reserved.
 """
 
 STORED: Final = (

@@ -18,6 +18,8 @@ class DecodedChunks:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
+        self._kept: set[Hashable] = set()
+        """The chunks whose bytes count: those of ``_batches``, and those that are being copied."""
         self._batches: dict[Hashable, pa.RecordBatch] = {}
         self._bytes = 0
 
@@ -36,8 +38,9 @@ class DecodedChunks:
             return
         size = _stream_bytes(batch)
         with self._lock:
-            if key in self._batches or self._bytes + size > self._bytes_max:
+            if key in self._kept or self._bytes + size > self._bytes_max:
                 return
+            self._kept.add(key)
             self._bytes += size
         self._batches[key] = _copied(batch, size)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _THREADS = 3
 _AHEAD_BYTES = 30_000_000
 _ASK_CHUNKS = 500
+_WAITS_S = (0.1, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +154,9 @@ class Filling:
 
     def _put(self, ref: ChunkRef) -> bool:
         if self._form is Form.STORED:
-            is_put = self._cache.put(ref, self._reader.fetch(ref))
+            is_put = _repeated(partial(self._cache.put, ref, self._reader.fetch(ref)))
         else:
-            is_put = self._cache.put_raw(ref, self._raw(ref))
+            is_put = _repeated(partial(self._cache.put_raw, ref, self._raw(ref)))
         self._has_failed = self._has_failed or not is_put
         if is_put:
             self._warming.stored(self._cache.value_names(ref, self._form, self._part.tiles))
@@ -190,3 +193,12 @@ class Filling:
         refs: Iterator[ChunkRef] = self._part.refs(self._warming.chunks)
         while group := list(islice(refs, _ASK_CHUNKS)):
             yield group
+
+
+def _repeated(put: Callable[[], bool]) -> bool:
+    """Return whether a value could be stored; buffers of readers may fill Redis' memory for a moment."""
+    for wait_s in _WAITS_S:
+        if put():
+            return True
+        time.sleep(wait_s)
+    return put()

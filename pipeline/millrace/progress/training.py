@@ -118,7 +118,7 @@ def _tiers(metrics: Metrics) -> str:
     total = sum(chunks.values())
     if not 0 < total < math.inf:
         return ""
-    return ", ".join(f"{name} {amount(count / total * 100)} %" for name, count in chunks.items())
+    return ", ".join(f"{name} {significant(100 * count / total)} %" for name, count in chunks.items())
 
 
 def _label(name: str, several: bool) -> str:

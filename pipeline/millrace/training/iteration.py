@@ -75,8 +75,11 @@ class BatchIterator:
             self._pipeline.consumed += 1
             self._waits.add(perf_counter() - began)
             return batch
-        except BaseException:
+        except StopIteration:
             self.is_over = True
+            raise
+        except BaseException:
+            self.is_over = self._pipeline.is_broken = True
             raise
         finally:
             self._turn.release()

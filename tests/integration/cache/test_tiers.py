@@ -15,6 +15,7 @@ from millrace.cache import ChunkCache, Form
 from millrace.compat.versions import REDIS, stock_behaviour
 from millrace.dataset import ChunkDecoder, ChunkSource
 from millrace.settings import RedisSettings
+from tests.redis_server import damage_flipped, damage_foreign
 from tests.unit.dataset.test_scan import LAYOUT, SCHEMA, Shelf, chunk, ref_of
 
 ROWS = 20_000
@@ -83,15 +84,6 @@ def test_both_forms_give_all_rows_without_the_store(
     source = chunks.source(forms, columns)
     check_all_rows(source, chunks)
     assert (source.stats.redis, source.stats.cassandra, source.stats.rejected_by_checksum) == (CHUNKS, 0, 0)
-
-
-def damage_flipped(redis: Redis, key: bytes, other: bytes) -> None:
-    position = redis.strlen(key) // 2
-    redis.setrange(key, position, bytes([redis.getrange(key, position, position)[0] ^ 1]))
-
-
-def damage_foreign(redis: Redis, key: bytes, other: bytes) -> None:
-    redis.set(key, redis.get(other))
 
 
 def damage_shorter(redis: Redis, key: bytes, other: bytes) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
@@ -110,16 +110,26 @@ class Training:
 
     def __init__(self, dataset: str, checkpoint: Path, processes: int, environment: dict[str, str]) -> None:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        self._process = subprocess.Popen(
-            [*torchrun, str(EXAMPLE), dataset, str(checkpoint)],
-            cwd=checkpoint.parent,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=(checkpoint.parent / f"errors-{processes}").open("w"),
-            text=True,
-        )
+        self._errors = checkpoint.with_suffix(".errors")
+        with self._errors.open("w") as errors:
+            self._process = subprocess.Popen(
+                [*torchrun, str(EXAMPLE), dataset, str(checkpoint)],
+                cwd=checkpoint.parent,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
         self._processes = processes
         self._pids: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        with self._process:  # closes the pipe, and waits
+            if self._process.poll() is None:
+                self._process.terminate()
 
     def steps(self) -> Iterator[dict[str, Any]]:
         assert self._process.stdout is not None
@@ -141,7 +151,7 @@ class Training:
 
     def finish(self) -> list[dict[str, Any]]:
         steps = list(self.steps())
-        assert self._process.wait(120) == 0
+        assert self._process.wait(120) == 0, self._errors.read_text()
         return steps
 
 
@@ -162,17 +172,17 @@ def _wait_gone(pid: int) -> None:
 def test_training_killed_on_two_processes_continues_on_four_and_on_one_with_equal_batches_and_losses(
     dataset: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    unbroken = Training(dataset, tmp_path / "unbroken.pt", 2, environment).finish()
+    with Training(dataset, tmp_path / "unbroken.pt", 2, environment) as run:
+        unbroken = run.finish()
     assert [step["step"] for step in unbroken] == list(range(1, 2 * (ROWS // BATCH_ROWS) + 1))
-    killed = Training(dataset, tmp_path / "killed.pt", 2, environment)
-    for event in killed.steps():
-        if event["step"] == KILLED_AFTER:
-            break
-    killed.kill()
+    with Training(dataset, tmp_path / "killed.pt", 2, environment) as run:
+        next(step for step in run.steps() if step["step"] == KILLED_AFTER)
+        run.kill()
     for processes in (4, 1):
         checkpoint = tmp_path / f"resumed-{processes}.pt"
         checkpoint.write_bytes((tmp_path / "killed.pt").read_bytes())
-        resumed = Training(dataset, checkpoint, processes, environment).finish()
+        with Training(dataset, checkpoint, processes, environment) as run:
+            resumed = run.finish()
         first = resumed[0]["step"]
         assert KILLED_AFTER - 5 <= first <= KILLED_AFTER + 6
         expected = unbroken[first - 1 :]

@@ -23,7 +23,7 @@ def test_ranks_together_are_a_sum_the_slowest_the_longest_waits_and_means() -> N
         ("slowest step", "38 of 125"),
         ("longest wait p50", "0.4 ms"),
         ("longest wait p99", "7.5 ms"),
-        ("chunks from", "process 33.3 %, Redis 20.8 %, Cassandra 45.8 %"),
+        ("chunks from", "process 33.33 %, Redis 20.83 %, Cassandra 45.83 %"),
         ("mean loss", "0.5"),
     ]
 

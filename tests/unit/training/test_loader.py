@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
@@ -358,6 +359,30 @@ def test_a_loader_goes_on_after_an_error_that_has_ended(dataset: MemoryDataset) 
                 delivered.append(rows_of(batch))
         assert len(delivered) < 15
         dataset.source.failing = {}
+        assert delivered + epoch_rows(loader) == expected
+
+
+def test_a_loader_goes_on_after_an_interrupt_while_it_starts_to_read(dataset: MemoryDataset) -> None:
+    with dataset.loader(window_chunks=1) as loader:
+        expected = epoch_rows(loader)
+    with dataset.loader(window_chunks=1) as loader:
+        batches = iter(loader)
+        delivered = [rows_of(next(batches))]
+        assert loader._opened is not None
+        assert loader._opened._reading is not None
+        pool = loader._opened._reading._pool
+        submit, calls = pool.submit, []
+
+        def interrupted(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return submit(*arguments)
+
+        with patch.object(pool, "submit", interrupted), suppress(KeyboardInterrupt):
+            for batch in batches:
+                delivered.append(rows_of(batch))
+        assert len(calls) == 3
         assert delivered + epoch_rows(loader) == expected
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import pytest
 
 from millrace.training.loader import TrainingLoader
 from millrace.training.options import LoaderOptions
+from millrace.training.reader.reading import close_all
 from tests.unit.training.in_memory import MemoryDataset, epoch_rows, numbered, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
@@ -113,3 +116,17 @@ def test_rank_and_world_size_stay_those_of_the_process_that_made_the_loader(monk
         loader.set_epoch(0)
         with pickle.loads(pickle.dumps(loader)) as copy:
             assert epoch_rows(copy) == expected
+
+
+def test_a_forked_process_ends_at_once_without_closing_what_it_inherited() -> None:
+    with new_loader() as loader:
+        next(iter(loader))
+        child = os.fork()
+        if not child:
+            close_all()  # as at the end of the process
+            os._exit(0)
+        deadline = time.monotonic() + 20
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert ended == (child, 0)
+        assert len(list(loader)) == 14

@@ -89,6 +89,8 @@ class Pipeline:
         self._ragged_names = [column.name for column in plan.ragged]
         self._epoch_number = 0
         self._ready_slot = self._next_admission = self.consumed = self.next_slot = self.end_slot = first_slot
+        self.is_broken = False
+        """Whether ``take`` was ended by an error or an interrupt, so that windows may be missing."""
         self.places = self._epochs.places(0)
         self._admit()
 
@@ -98,8 +100,8 @@ class Pipeline:
         self.places = self._epochs.places(self._epoch_number)
 
     def is_at(self, epoch: int, row: int) -> bool:
-        """Return whether the next batch is the one at a position, and no chunk has failed."""
-        return self.position == (epoch, row) and self.next_slot == self.consumed and not self._failures
+        """Return whether the next batch is the one at a position, and nothing has failed."""
+        return self.position == (epoch, row) and self.next_slot == self.consumed and not self.is_broken
 
     @property
     def position(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Reading:
         stalled_s: float = STALLED_S,
     ) -> None:
         self.plan = plan
+        self.process = os.getpid()
         self._arena = Arena(plan.fixed, plan.shape)
         self._reader = FragmentReader(plan.order, chunks, source, self._arena, plan.plans)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-training")
@@ -97,7 +99,8 @@ def _close(over: SimpleQueue[None], pool: ThreadPoolExecutor, resources: ExitSta
 def close_all() -> None:
     """Close every reading of this process, so that leases and connections end with it."""
     for reading in list(_open):
-        reading.close()
+        if reading.process == os.getpid():  # else it was inherited by a fork, without its threads
+            reading.close()
 
 
 atexit.register(close_all)

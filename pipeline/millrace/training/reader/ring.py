@@ -6,6 +6,7 @@ import itertools
 import mmap
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Ring:
     def __init__(self, plan: ColumnPlan, shape: RingShape) -> None:
         self._plan = plan
         self._shape = shape
-        self._memory = mmap.mmap(-1, ring_bytes(plan, shape), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._memory = _memory(ring_bytes(plan, shape))
         self._batches: list[weakref.ref[Any] | None] = [None] * shape.slots
         self._slots, self._slot_bytes = shape.slots, shape.slot_rows * plan.row_bytes
         self._row_shape, self._dtype = plan.shape, plan.dtype
@@ -76,3 +77,11 @@ class Ring:
             end = after * self._slot_bytes // PAGE_BYTES * PAGE_BYTES
             if end > first:
                 self._memory.madvise(mmap.MADV_DONTNEED, first, end - first)
+
+
+def _memory(size_bytes: int) -> mmap.mmap:
+    """Return private memory, in huge pages where the system has them: fewer page faults before the first batch."""
+    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory

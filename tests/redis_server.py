@@ -1,4 +1,4 @@
-"""A real Redis for each test, on a free loopback port, stopped at the end of the test."""
+"""A real Redis on a free loopback port, and the damage that tests do to its values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.ports import free_port
+from redis import Redis
 
 
 def _executable() -> str:
@@ -65,23 +63,12 @@ class RedisServer:
             self._process = None
 
 
-@pytest.fixture
-def redis_servers(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
-    """Return a function that starts a ``RedisServer`` with these options of redis-server."""
-    started: list[RedisServer] = []
-
-    def start(*options: str) -> RedisServer:
-        server = RedisServer(tmp_path, free_port())
-        started.append(server)
-        server.start(*options)
-        return server
-
-    yield start
-    for server in started:
-        server.kill()
+def damage_flipped(redis: Redis, key: bytes, other: bytes) -> None:
+    """Flip a bit in the middle of a value."""
+    position = redis.strlen(key) // 2
+    redis.setrange(key, position, bytes([redis.getrange(key, position, position)[0] ^ 1]))
 
 
-@pytest.fixture
-def redis_server(redis_servers: Callable[..., RedisServer]) -> RedisServer:
-    """Start a Redis of 200 MB."""
-    return redis_servers("--maxmemory", "200mb")
+def damage_foreign(redis: Redis, key: bytes, other: bytes) -> None:
+    """Replace a value by that of another key."""
+    redis.set(key, redis.get(other))
