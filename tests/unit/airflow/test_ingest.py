@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
@@ -17,11 +18,12 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
-from millrace.errors import StoreTimeoutError, UsageError
+from millrace.errors import SourceNotFoundError, StoreTimeoutError, UsageError
 from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, loader_memory
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import millrace_home
 from millrace.sources import SourceOptions
+from millrace.store import DatasetRun
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
@@ -221,6 +223,38 @@ def test_the_report_of_a_failed_task_is_kept_until_a_later_attempt_succeeds(
         "retriable": True,
     }
     assert run_tasks()["state"] == store.run_report("ingest_dataset/r").state == "succeeded"
+
+
+def test_the_report_of_a_run_that_succeeded_stays_when_the_cleared_run_fails(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = ingest.publish(*run.load())
+    with monkeypatch.context() as patched:
+        patched.setattr(run.request, "load", lambda _settings: ("missing.csv", LoadOptions()))
+        with pytest.raises(SourceNotFoundError):
+            ingest.plan(run.request)
+    assert store.run_report("ingest_dataset/r") == LoadReport.from_json(document)
+    assert store.last_run("t") == DatasetRun("t", ANY, "ingest_dataset/r", "succeeded", document["version"], 2, 0)
+
+
+def test_a_cleared_run_emits_no_second_event_and_one_without_a_report_does(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(ingest, "emit_loaded", lambda _events, report, **_where: events.append(report.version))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "keep_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest.publish(*run.load())
+    events.clear()  # the events of a task that was killed do not reach Airflow
+    version = ingest.publish(*run.load())["version"]
+    assert events == [version]
+    assert ingest.publish(*run.load())["version"] == version
+    assert events == [version]
+
+
+def killed(*_given: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_report_of_a_failed_plan_is_kept_also_for_a_wrong_form(

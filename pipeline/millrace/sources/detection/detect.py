@@ -51,6 +51,12 @@ def detect_format(
     return FORMATS[name], listing, _in_force(options, delimiter="\t" if tabs else ",")
 
 
+def named_format(paths: Sequence[str]) -> str | None:
+    """Return the format that the endings of all these paths denote, or None."""
+    names = {_ENDINGS[ending].name if (ending := _name_ending(path)) in _ENDINGS else None for path in paths}
+    return names.pop() if len(names) == 1 else None
+
+
 def _common_format(source: str, detected: list[tuple[SourceFile, DetectedFormat | None]]) -> str:
     """Return the name of the format that all files share, except empty files without a known ending."""
     first_files: dict[str, SourceFile] = {}
@@ -182,7 +188,11 @@ def _format_of_bytes(file: SourceFile, beginning: Beginning, options: SourceOpti
 
 
 def _ending(file: SourceFile) -> str:
-    name = name_inside(file.name).lower()
+    return _name_ending(file.name)
+
+
+def _name_ending(name: str) -> str:
+    name = name_inside(name).lower()
     return name[name.rfind(".") :] if "." in name.rpartition("/")[2] else ""
 
 
