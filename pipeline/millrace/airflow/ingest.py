@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.assets import emit_loaded
 from millrace.airflow.fields import field_titles
+from millrace.airflow.map_labels import map_label
 from millrace.airflow.reporter import step
 from millrace.airflow.retry import names_retriable_error
 from millrace.declarations import in_field_words, warning_in_field_words
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 PLAN_KEY = "plan"
 SECONDS_KEY = "seconds"
 PLAN_BYTES_EXPECTED = 64_000
-LABEL_MAX = 250
-"""Characters of Airflow's column ``rendered_map_index``; PostgreSQL and MySQL refuse a longer one."""
 
 logger = logging.getLogger(__name__)
 
@@ -113,14 +112,6 @@ def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
     ):
         task.message(load_plan.source.splits[index].label)
         return store.load_split(load_plan, index, task=task, attempt=context["ti"].try_number).to_json()
-
-
-def map_label(label: str) -> str:
-    """Return the name of a mapped task for a split's label: the label, or its two ends if it is too long."""
-    if len(label) <= LABEL_MAX:
-        return label
-    half = (LABEL_MAX - 1) // 2
-    return f"{label[: LABEL_MAX - 1 - half]}…{label[-half:]}"
 
 
 def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Labels of mapped ingestion tasks in Airflow, and their logs."""
+"""The tasks of an ingestion in Airflow: their logs, reports and events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow import ingest
-from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
 from millrace.errors import SourceNotFoundError, StoreTimeoutError, UsageError
 from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, loader_memory
@@ -42,26 +41,6 @@ def request(source: str, options: LoadOptions | None = None) -> ingest.Request:
     return SimpleNamespace(
         dataset="t", mode="replace", warm=False, load=lambda _settings: (source, options or LoadOptions())
     )
-
-
-@pytest.mark.parametrize("length", [1, 249, 250])
-def test_a_label_that_fits_airflow_s_column_is_unchanged(length: int) -> None:
-    assert map_label("x" * length) == "x" * length
-
-
-@pytest.mark.parametrize("length", [251, 512, 9000])
-def test_a_long_label_is_cut_in_its_middle_to_250_characters(length: int) -> None:
-    label = "first" + "ä" * (length - 15) + " (17 files)"
-    cut = map_label(label)
-    assert len(cut) == LABEL_MAX == 250
-    assert cut.startswith("firstä")
-    assert cut.endswith("ä (17 files)")
-
-
-def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
-    from airflow.models.taskinstance import TaskInstance
-
-    assert TaskInstance.__table__.c.rendered_map_index.type.length == LABEL_MAX
 
 
 def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(

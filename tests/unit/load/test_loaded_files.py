@@ -70,7 +70,7 @@ def test_that_nothing_is_new_in_10000_files_is_planned_within_5_s_without_openin
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads_folder(store, folder, monkeypatch)
-    monkeypatch.setattr("millrace.sources.io.streams.open_raw", lambda file: pytest.fail(f"{file.name} is opened"))
+    monkeypatch.setattr("millrace.sources.io.byte_streams.open_raw", lambda file: pytest.fail(f"{file.name} is opened"))
     for options in (INCREMENTAL, LoadOptions(skip_unchanged=True)):
         store.catalogue.pages.file_list.cache_clear()
         began = time.monotonic()

@@ -10,12 +10,13 @@ from typing import Final
 
 from millrace.errors import SourceEmptyError, SourceFormatError, UsageError
 from millrace.sources.formats import FORMATS
+from millrace.sources.io.byte_streams import read_fully
 from millrace.sources.io.compression import name_inside, unmarked_compression
 from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.foreign_kinds import foreign_refusal
 from millrace.sources.io.path_lists import list_each, short_list
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
-from millrace.sources.io.streams import open_decompressed, read_fully
+from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
