@@ -16,6 +16,8 @@ from millrace.settings import load_settings
 from millrace.sources.io.remote import https
 from millrace.sources.io.remote.access import forget_connections
 from millrace.sources.io.remote.bodies import TransferLimits
+from millrace.sources.io.remote.retries import RetryPolicy
+from millrace.sources.io.remote.stream import RemoteStream
 from tests.https_server import YESTERDAY, Authority, HttpsServer, WebFile
 from tests.integration.cli.conftest import Millrace
 
@@ -96,7 +98,8 @@ def test_a_load_with_wrong_lengths_has_each_byte_once(web: HttpsServer, millrace
 def test_a_length_that_is_always_too_large_makes_no_version(
     web: HttpsServer, millrace: Millrace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.sources.io.remote.retries.time.sleep", lambda _: None)
+    quick = partial(RemoteStream, policy=RetryPolicy(first_delay_s=0.01))
+    monkeypatch.setattr("millrace.sources.io.remote.access.RemoteStream", quick)
     web.files["/flights.csv"] = WebFile(CSV, has_ranges=False, headers={"Content-Length": str(len(CSV) + 1)})
     done = millrace("load", "web_length", web.url("/flights.csv"))
     assert (done.code, has_no_version(millrace, "web_length")) == (1, True)
@@ -104,7 +107,7 @@ def test_a_length_that_is_always_too_large_makes_no_version(
 
 
 def test_a_small_file_is_loaded_at_1_kb_per_second(web: HttpsServer, millrace: Millrace) -> None:
-    web.files["/slow.csv"] = WebFile(CSV[:2500] + b"\n", bytes_per_s=1000)
+    web.files["/slow.csv"] = WebFile(CSV[: CSV.index(b"\n", 2500) + 1], bytes_per_s=1000)
     began = time.monotonic()
     done = millrace("load", "web_slow", web.url("/slow.csv"))
     assert done.code == 0, done.err
