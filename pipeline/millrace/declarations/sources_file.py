@@ -13,6 +13,7 @@ from millrace.declarations.error_text import Problem, wrong_value
 from millrace.declarations.option_fields import SOURCE_OPTIONS
 from millrace.declarations.source_entry import SCHEDULES, SourceEntry
 from millrace.settings import Settings, default_sources_file
+from millrace.sources import named_format, options_of_others
 
 RESERVED_NAMES = frozenset({"dataset"})
 """The DAG of an entry is ``ingest_NAME``, and ``ingest_dataset`` exists."""
@@ -35,8 +36,6 @@ def _applicable(values: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str
     """
     if not set(defaults) & set(SOURCE_OPTIONS) - {"format"}:
         return defaults
-    from millrace.sources import named_format, options_of_others
-
     uris, name = values.get("uri"), values.get("format", defaults.get("format"))
     uris = [uris] if isinstance(uris, str) else uris
     if name is None and isinstance(uris, list) and all(isinstance(uri, str) for uri in uris):

@@ -3,7 +3,6 @@
 from millrace.sources.agreement import Agreement
 from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
-from millrace.sources.detection.detect import named_format
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
 from millrace.sources.io.allowed import allowed_source, check_below_roots
 from millrace.sources.io.files import ListedFiles
@@ -15,7 +14,6 @@ from millrace.sources.io.source_checksum import SourceChecksum, pack_checksums, 
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import FileFacts, SourceFile, SourcePlan, Split
 from millrace.sources.options import SourceOptions
-from millrace.sources.planning.option_checks import options_of_others
 from millrace.sources.planning.plan import Source, plan_source
 from millrace.sources.planning.python_data import ArrowCopy
 from millrace.sources.planning.source_arguments import Paths, SourceLike, as_paths, as_source
@@ -62,10 +60,8 @@ __all__ = [
     "load_schema_file",
     "local_path",
     "merge_schemas",
-    "named_format",
     "open_source",
     "open_split",
-    "options_of_others",
     "over_budget",
     "pack_checksums",
     "parse_column_type",

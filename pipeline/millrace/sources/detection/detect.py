@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Final
 
 from millrace.errors import SourceEmptyError, SourceFormatError, UsageError
+from millrace.sources.format_options import ENDINGS, name_ending
 from millrace.sources.formats import FORMATS
 from millrace.sources.io.byte_streams import read_fully
-from millrace.sources.io.compression import name_inside, unmarked_compression
+from millrace.sources.io.compression import unmarked_compression
 from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.foreign_kinds import foreign_refusal
 from millrace.sources.io.path_lists import list_each, short_list
@@ -22,7 +23,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
 from millrace.sources.text.decoding import text_codec
 
-_ENDINGS: Final = {ending: format_ for format_ in FORMATS.values() for ending in format_.endings}
 _BYTES: Final = DetectedFormat("bytes")
 _BEGINNING_BYTES: Final = 65_536
 _LONG_LINE_BYTES: Final = 4 << 20
@@ -50,12 +50,6 @@ def detect_format(
     if name == "bytes":
         listing = list_each(uri, keep_all=True, connection=options.connection)
     return FORMATS[name], listing, _in_force(options, delimiter="\t" if tabs else ",")
-
-
-def named_format(paths: Sequence[str]) -> str | None:
-    """Return the format that the endings of all these paths denote, or None."""
-    names = {_ENDINGS[ending].name if (ending := _name_ending(path)) in _ENDINGS else None for path in paths}
-    return names.pop() if len(names) == 1 else None
 
 
 def _common_format(source: str, detected: list[tuple[SourceFile, DetectedFormat | None]]) -> str:
@@ -128,7 +122,7 @@ def _detect_input(options: SourceOptions) -> tuple[Format, ListedFiles, SourceOp
 
 def _format_of(file: SourceFile, options: SourceOptions) -> DetectedFormat | None:
     """Return the format of one file; None if it is empty and its name has no known ending."""
-    named = _ENDINGS.get(_ending(file))
+    named = FORMATS.get(ENDINGS.get(_ending(file), ""))
     beginning = _beginning(file, options) if file.size_bytes or file.has_unknown_size else None
     if beginning is None or not beginning.data:
         return None if named is None else DetectedFormat(named.name)
@@ -189,12 +183,7 @@ def _format_of_bytes(file: SourceFile, beginning: Beginning, options: SourceOpti
 
 
 def _ending(file: SourceFile) -> str:
-    return _name_ending(file.name)
-
-
-def _name_ending(name: str) -> str:
-    name = name_inside(name).lower()
-    return name[name.rfind(".") :] if "." in name.rpartition("/")[2] else ""
+    return name_ending(file.name)
 
 
 def _beginning(file: SourceFile, options: SourceOptions) -> Beginning:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from millrace.errors import UsageError
-from millrace.sources.formats import FORMATS
 from millrace.sources.options import AUTO, SourceOptions
 from millrace.sources.source_format import Format
 from millrace.sources.warnings import SourceWarning
@@ -25,13 +24,6 @@ _REFUSALS: Final = (
     ("rename", "{label} have no columns to choose or rename", "--rename"),
 )
 """Other options, with the error for a format that does not have them, and the option to leave out."""
-
-
-def options_of_others(format_name: str) -> frozenset[str]:
-    """Return the options that only other formats have; none for an unknown format."""
-    if format_name not in FORMATS:
-        return frozenset()
-    return frozenset().union(*(format_.options for format_ in FORMATS.values())) - FORMATS[format_name].options
 
 
 def refuse_options(options: SourceOptions, format_: Format) -> None:
