@@ -80,7 +80,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(file.name)
         return opening(file)
 
-    monkeypatch.setattr(streams, "open_raw", noted)
+    monkeypatch.setattr(byte_streams, "open_raw", noted)
     return names
 
 
