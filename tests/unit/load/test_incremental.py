@@ -33,7 +33,7 @@ from millrace.load.incremental_protocol import Stage
 from millrace.load.incremental_steps import IncrementalSteps
 from millrace.settings import Settings
 from millrace.sources import BadRowBudget, Contract, SourceOptions
-from millrace.sources.io import files, streams
+from millrace.sources.io import byte_streams, files
 from tests.unit.store.fakes import FakeCassandra
 
 INCREMENTAL = LoadOptions(mode="incremental")
