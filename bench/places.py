@@ -32,7 +32,7 @@ from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import passing_rows
 from millrace.load import encoding, make_plan, publish
 from millrace.sources.csv.parser import CsvParser
-from millrace.sources.io.streams import RawStream
+from millrace.sources.io.byte_streams import RawStream
 from millrace.sources.text import blocks
 from millrace.sources.text.records import count_lines, last_record_end, scan_quotes
 from millrace.store.catalogue.catalogue import Catalogue

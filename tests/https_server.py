@@ -42,12 +42,16 @@ class WebFile:
     """The statuses of the next responses to GET, in place of the file."""
     resets: deque[int] = field(default_factory=deque)
     """Offsets in the file; the next responses to GET that reach one are cut there by a reset of the connection."""
+    length_errors: deque[int] = field(default_factory=deque)
+    """The errors of ``Content-Length`` in the next responses to GET, in bytes."""
     replacement: WebFile | None = None
     """The file that later responses send, from the moment when half of a response is sent."""
     bytes_per_s: int = 0
     silence_s: float = 0
     """The time between the headers and the body of an metadata."""
     is_endless: bool = False
+    header_drip_s: float = 0
+    """The time between two bytes of headers that never end."""
 
 
 class Received(NamedTuple):
@@ -177,8 +181,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_status(file.statuses.popleft())
         elif not _meets_conditions(file, headers):
             self._send_status(412)
+        elif file.header_drip_s:
+            self._drip_header(file.header_drip_s)
         else:
             self._send_file(file, headers.get("range", ""))
+
+    def _drip_header(self, seconds: float) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Padding: ")
+        while True:
+            self.wfile.write(b"x")
+            time.sleep(seconds)
 
     def _send_status(self, status: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -202,12 +214,15 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 416:
             self._send_status(416, {"Content-Range": f"bytes */{len(file.content)}"})
             return
+        has_wrong_length = self.command == "GET" and bool(file.length_errors)
+        if has_wrong_length:
+            headers |= {"Content-Length": str(stop - start + file.length_errors.popleft())}
         self.send_response(status)
         for name, value in {**headers, **file.headers}.items():
             if value is not None:
                 self.send_header(name, value)
         self.end_headers()
-        self.close_connection = "Content-Length" in file.headers or not file.has_length
+        self.close_connection = "Content-Length" in file.headers or not file.has_length or has_wrong_length
         if self.command == "GET":
             self._send_body(file, start, stop)
 

@@ -5,9 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from uuid import uuid4
+
+from local_stack.airflow_client import AirflowClient
+
+
+@dataclass
+class Posts:
+    """The documents that were posted to a connection of Airflow."""
+
+    connection: str
+    documents: list[Any]
 
 
 @contextmanager
@@ -28,3 +40,13 @@ def kept_posts() -> Iterator[tuple[int, list[Any]]]:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port, documents
         server.shutdown()
+
+
+@contextmanager
+def posts_of_airflow(airflow: AirflowClient) -> Iterator[Posts]:
+    """Serve a new connection of a real Airflow."""
+    connection = f"hook_{uuid4().hex[:8]}"
+    with kept_posts() as (port, documents):
+        fields = {"connection_id": connection, "conn_type": "http", "host": "127.0.0.1"}
+        airflow.post("/api/v2/connections", {**fields, "port": port})
+        yield Posts(connection, documents)

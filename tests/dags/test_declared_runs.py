@@ -1,10 +1,14 @@
-"""Runs of declared sources by their own schedule in a real Airflow: new files, an unchanged source, and bad rows."""
+"""Runs of declared sources by their own schedule in a real Airflow: new files, an unchanged source, and bad rows.
+
+Each entry names a connection, to which its failures, rejects and late loads are posted.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +24,7 @@ from millrace.settings import load_settings
 from millrace.sources import SourceOptions
 from tests.dags.conftest import SOURCES_FILE
 from tests.dags.declared import MENDED_S, Sources, until
+from tests.dags.posts import Posts, posts_of_airflow
 
 STEP_S = 300
 """Bound of one step: the parsing of a changed entry, the rest of a minute, and a run beside others on two cores."""
@@ -47,10 +52,11 @@ def numbers(store: Store, name: str) -> list[int]:
 class Story:
     """The declared sources of this module, and the runs of its steps by name."""
 
-    def __init__(self, sources: Sources, inbox: Path, store: Store) -> None:
+    def __init__(self, sources: Sources, inbox: Path, store: Store, posts: Posts) -> None:
         self.sources = sources
         self.inbox = inbox
         self.store = store
+        self.posts = posts
         self.runs: Runs = {}
         self._entries: Runs = {}
 
@@ -59,11 +65,16 @@ class Story:
 
     def declare(self, **entries: dict[str, Any]) -> None:
         """Replace entries or add them."""
-        self._entries |= entries
+        self._entries |= {name: {**fields, "notify": self.posts.connection} for name, fields in entries.items()}
         self.sources.write(**self._entries)
 
     def file(self, entry: str, letter: str) -> Path:
         return self.inbox / self.name(entry) / f"{letter}.csv"
+
+    def posted(self, entry: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return event and report of each post about the entry."""
+        posts = [post for post in self.posts.documents if post["source"] == self.name(entry)]
+        return [(post["event"], post["report"]) for post in posts]
 
     def step(self, step: str, entry: str, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Wait for an ended run of the entry that meets the condition, and keep it with its result."""
@@ -101,9 +112,9 @@ def is_failed(run: dict[str, Any]) -> bool:
 def story(full_stack: Stack, airflow: AirflowClient) -> Iterator[Story]:
     """Run all steps. Three datasets run side by side, so that they share the minutes between scheduled runs."""
     settings, file = load_settings(), Path(os.environ[SOURCES_FILE])
-    with Store.connect(settings) as store:
+    with Store.connect(settings) as store, posts_of_airflow(airflow) as posts:
         sources = Sources(file, airflow, f"r{uuid4().hex[:6]}_")
-        story = Story(sources, Path(settings.sources.roots[0]), store)
+        story = Story(sources, Path(settings.sources.roots[0]), store, posts)
         run_steps(story, store)
         yield story
         file.write_text("sources: {}")
@@ -121,13 +132,16 @@ def run_steps(story: Story, store: Store) -> None:
     put(story.file("wrong", "c"), 2000, "0.5", "1.5", "2.5")
     put(story.file("some", "c"), 2000, "0.5", "1.5")
     put(story.file("fresh", "a"), 0)
+    # Late enough that its DAG is there before, and soon enough that the other steps take longer.
+    soon = datetime.now(UTC) + timedelta(minutes=2)
     story.declare(
+        late={"uri": "never.csv", "expected_by": f"{soon:%H:%M}"},
         fresh={**OFTEN, "uri": uri["fresh"]},
         wrong={**OFTEN, "uri": uri["wrong"]},
         some={**OFTEN, "uri": uri["some"]},
         then={"uri": f"{story.name('fresh')}/a.csv", "after": story.name("fresh"), "warm": False},
     )
-    for entry in ("fresh", "wrong", "some", "then"):
+    for entry in ("fresh", "wrong", "some", "then", "late"):
         sources = story.sources
         sources.airflow.wait_for_dag(f"ingest_{sources.prefix}{entry}", timeout_s=MENDED_S)
     story.step("first", "fresh", of_version(1))
@@ -144,6 +158,7 @@ def run_steps(story: Story, store: Store) -> None:
     story.declare(wrong={"uri": uri["wrong"], "mode": "incremental"})
     story.step("unchanged", "fresh", is_skipped)
     story.step("after", "then", of_version(1))
+    until(lambda: story.posted("late"), STEP_S, lambda: story.posts.documents)
 
 
 def test_a_file_that_appears_is_loaded_by_the_schedule(story: Story, store: Store) -> None:
@@ -219,6 +234,31 @@ def test_a_load_within_its_budget_has_rejects_that_are_replayed_once(story: Stor
     store.load(name, str(story.file("some", "a")), LoadOptions(source=SourceOptions()))
     with pytest.raises(UsageError, match="replace"):
         store.replay(f"{name}@3")
+
+
+def test_good_and_skipped_runs_are_not_posted(story: Story) -> None:
+    assert {story.runs[step]["state"] for step in ("first", "second", "unchanged", "after")} == {"success"}
+    assert story.posted("fresh") == story.posted("then") == []
+
+
+def test_a_failed_run_and_one_with_rejects_are_posted_once(story: Story) -> None:
+    failed, within = story.runs["over"], story.runs["within"]
+    runs = {run["dag_run_id"]: run["state"] for run in story.sources.runs("wrong")}
+    failures = {f"{failed['dag_id']}/{run_id}" for run_id, state in runs.items() if state == "failed"}
+    posted = story.posted("wrong")
+    assert {event for event, _ in posted} == {"failed"}
+    assert sorted(report["run"] for _, report in posted) == sorted(failures)
+    assert {report["error"]["class"] for _, report in posted} == {"BadRowsError"}
+    ((event, report),) = story.posted("some")
+    assert (event, report["run"]) == ("rejects", f"{within['dag_id']}/{within['dag_run_id']}")
+    assert (report["rejected"], report["rejects"]) == (2, within["result"]["rejects"])
+
+
+def test_a_source_without_a_version_at_the_expected_time_is_posted_by_its_schedule(story: Story) -> None:
+    ((event, report),) = story.posted("late")
+    dag_id, _, run_id = report["run"].partition("/")
+    assert (event, report["version"], dag_id) == ("late", None, f"expect_{story.name('late')}")
+    assert run_id.startswith("scheduled__")
 
 
 def test_the_store_has_the_report_of_each_run(story: Story, store: Store) -> None:

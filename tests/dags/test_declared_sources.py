@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,7 +14,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.stack import Stack
 from millrace.api import Store
 from tests.dags.declared import ALL_S, MENDED_S, ROWS, RUN_S, Sources, until
-from tests.dags.posts import kept_posts
+from tests.dags.posts import Posts, posts_of_airflow
 
 
 @pytest.fixture
@@ -27,22 +26,10 @@ def sources(full_stack: Stack, airflow: AirflowClient, sources_file: Path) -> It
     until(lambda: not made.dags(), MENDED_S, made.dags)
 
 
-@dataclass
-class Posts:
-    """The documents that were posted to a connection of Airflow."""
-
-    connection: str
-    documents: list[Any]
-
-
 @pytest.fixture
 def posts(airflow: AirflowClient) -> Iterator[Posts]:
-    """Serve a new connection of Airflow."""
-    connection = f"hook_{uuid4().hex[:8]}"
-    with kept_posts() as (port, documents):
-        fields = {"connection_id": connection, "conn_type": "http", "host": "127.0.0.1"}
-        airflow.post("/api/v2/connections", {**fields, "port": port})
-        yield Posts(connection, documents)
+    with posts_of_airflow(airflow) as served:
+        yield served
 
 
 def test_broken_entries_harm_no_other_and_are_mended_within_a_minute(

@@ -187,6 +187,8 @@ def test_clearing_the_run_repeats_the_load_and_makes_no_second_version(
     assert again.results["publish"]["rows"] == FLIGHTS_ROWS
     assert store.versions(flights.dataset) == before
     until_it_is_over(DAG, flights.run_id, f"load: {FLIGHTS_ROWS:,} rows loaded")
+    events = airflow.get("/api/v2/assets/events", source_run_id=flights.run_id, source_dag_id=DAG)["asset_events"]
+    assert [event["extra"]["version"] for event in events] == [before[0].label]
 
 
 def until_it_is_over(dag_id: str, run_id: str, headline: str) -> None:

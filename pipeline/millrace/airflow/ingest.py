@@ -18,9 +18,11 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.assets import emit_loaded
-from millrace.airflow.fields import field_titles, in_form_words, warning_in_form_words
+from millrace.airflow.fields import field_titles
+from millrace.airflow.map_labels import map_label
 from millrace.airflow.reporter import step
 from millrace.airflow.retry import names_retriable_error
+from millrace.declarations import in_field_words, warning_in_field_words
 from millrace.errors import ChunkError, ChunkMissingError, InvalidNameError
 
 if TYPE_CHECKING:
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 PLAN_KEY = "plan"
 SECONDS_KEY = "seconds"
 PLAN_BYTES_EXPECTED = 64_000
-LABEL_MAX = 250
-"""Characters of Airflow's column ``rendered_map_index``; PostgreSQL and MySQL refuse a longer one."""
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +119,6 @@ def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
         return store.load_split(load_plan, index, task=task, attempt=context["ti"].try_number).to_json()
 
 
-def map_label(label: str) -> str:
-    """Return the name of a mapped task for a split's label: the label, or its two ends if it is too long."""
-    if len(label) <= LABEL_MAX:
-        return label
-    half = (LABEL_MAX - 1) // 2
-    return f"{label[: LABEL_MAX - 1 - half]}…{label[-half:]}"
-
-
 def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Read every written chunk again. Fail, before anything is visible, if one is missing or differs.
 
@@ -163,10 +155,12 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
 def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Make the version visible, emit an event on the dataset's Asset, and return the load report of the whole run.
 
-    The report of an unchanged source describes the latest version, and there is no event. ``seconds`` and
-    ``rows_per_s`` cover the run from its start until the version is visible. The store keeps the report.
+    The report of an unchanged source describes the latest version, and there is no event. Nor is there one for a
+    cleared run that had succeeded. ``seconds`` and ``rows_per_s`` cover the run from its start until the version is
+    visible. The store keeps the report.
     """
     from millrace.load import LoadPlan, SplitResult, report_table
+    from millrace.store import RunReports
 
     load_plan = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
@@ -179,12 +173,16 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     ):
         report = store.done(load_plan) if load_plan.is_done else store.publish(load_plan, results)
         titles = field_titles(context)
-        warnings = tuple(warning_in_form_words(warning, titles) for warning in report.warnings)
+        warnings = tuple(warning_in_field_words(warning, titles) for warning in report.warnings)
         report = record.timed(replace(report, warnings=warnings))
         task.advance_to(report.rows)
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
-        if not report.skipped:
+        # The report is kept after the event is recorded. Without one, an earlier attempt may have emitted no event.
+        is_emitted = load_plan.published and RunReports(store.catalogue.reader).has_succeeded(
+            report.dataset, report.run
+        )
+        if not (report.skipped or is_emitted):
             _emit(context, store, report)
         report = store.keep_report(report)
     for line in report_table(report, repeated=load_plan.published):
@@ -246,7 +244,7 @@ def _recorded(store: Store, record: RunRecord, stage: str) -> Iterator[None]:
     """
     titles = field_titles(get_current_context())
     unrecorded = (InvalidNameError, AirflowSkipException)
-    with store.recorded(record, unrecorded=unrecorded), in_form_words(titles), record.times.stage(stage):
+    with store.recorded(record, unrecorded=unrecorded), in_field_words(titles), record.times.stage(stage):
         yield
 
 

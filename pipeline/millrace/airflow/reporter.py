@@ -11,10 +11,11 @@ from airflow.sdk import get_current_context
 from millrace import progress
 from millrace.airflow import connect
 from millrace.airflow.connections import airflow_settings
-from millrace.airflow.fields import field_titles, in_form_words, refuse_unknown_keys
+from millrace.airflow.fields import field_titles, refuse_unknown_keys
 from millrace.airflow.identity import identity_of
 from millrace.airflow.retry import will_retry
 from millrace.airflow.sender import process_sink
+from millrace.declarations import in_field_words
 from millrace.progress import ProgressTask
 from millrace.settings import Settings
 
@@ -52,7 +53,7 @@ def step(
     """
     context, settings = get_current_context(), airflow_settings()
     titles = field_titles(context)
-    with reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task, in_form_words(titles):
+    with reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task, in_field_words(titles):
         refuse_unknown_keys(context["dag_run"].conf, context["dag"].params)
         with connect(settings) as store:
             yield store, task

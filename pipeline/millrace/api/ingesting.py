@@ -6,7 +6,7 @@ from datetime import datetime
 
 from millrace.api.caching import Caching
 from millrace.api.loading import Loading
-from millrace.declarations import declared_load, find_source
+from millrace.declarations import ENTRY_TITLES, declared_load, find_source, in_field_words
 from millrace.load import LoadReport
 from millrace.progress import ProgressTask
 
@@ -31,7 +31,8 @@ class Ingesting(Loading, Caching):
         """
         entry = find_source(name, self.settings)
         load = declared_load(entry, self.settings, logical_date=logical_date, force=force)
-        report = self.load(load.dataset, load.source, load.options, run=run, task=task)
+        with in_field_words(ENTRY_TITLES, is_airflow=False):
+            report = self.load(load.dataset, load.source, load.options, run=run, task=task)
         if load.warm and not report.skipped and self.cache is not None:
             self.warm(f"{report.dataset}@{report.version}")
         return report

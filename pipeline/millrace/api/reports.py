@@ -54,7 +54,7 @@ class Reports(StoreConnection):
         """
         is_repeated = any(warning.code == ALREADY_LOADED for warning in report.warnings)
         try:
-            if not (is_repeated and self._has_report(report)):
+            if not (is_repeated and self._run_reports.has_succeeded(report.dataset, report.run)):
                 self._write_report(report, None)
         except StoreError as error:
             message = f"the report of the run {report.run} was not kept in the store ({error.message})"
@@ -67,8 +67,8 @@ class Reports(StoreConnection):
     ) -> Iterator[None]:
         """Keep the report of the run if the block fails, for 90 days; the error leaves the block unchanged.
 
-        Errors of ``unrecorded`` are no runs: the call itself was wrong. Nothing is written while no node responds. The
-        context of the error names the run.
+        Errors of ``unrecorded`` are no runs: the call itself was wrong. Nothing is written while no node responds. A
+        report that says that an earlier attempt at the run succeeded stays. The context of the error names the run.
         """
         try:
             yield
@@ -78,17 +78,14 @@ class Reports(StoreConnection):
             if not isinstance(error, unrecorded):
                 # The error of the run is the one that the caller needs, and not a second one.
                 with suppress(Exception):
-                    if len(self.cassandra.missing()) < len(self.cassandra.hosts()):
+                    is_reachable = len(self.cassandra.missing()) < len(self.cassandra.hosts())
+                    if is_reachable and not self._run_reports.has_succeeded(record.dataset, record.run):
                         self._write_report(record.failed(error), FAILED_KEPT)
             raise
 
     @property
     def _run_reports(self) -> RunReports:
         return RunReports(self.catalogue.reader)
-
-    def _has_report(self, report: LoadReport) -> bool:
-        kept = self._run_reports.document(report.run) or {}
-        return (kept.get("dataset"), kept.get("state")) == (report.dataset, "succeeded")
 
     def _write_report(self, report: LoadReport, ttl: timedelta | None) -> None:
         row = DatasetRun(

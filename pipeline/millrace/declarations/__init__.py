@@ -6,6 +6,7 @@ named entries. A broken entry has errors with file, line and field, and the othe
 
 from millrace.declarations.document import NAME_PATTERN, CrossFault, Declarations, Section, read_declarations
 from millrace.declarations.error_text import Problem
+from millrace.declarations.field_words import ENTRY_TITLES, field_words, in_field_words, warning_in_field_words
 from millrace.declarations.loading import (
     DeclaredLoad,
     declared_load,
@@ -20,6 +21,7 @@ from millrace.declarations.sources_file import read_sources, sources_path
 from millrace.declarations.uri_dates import render_dates
 
 __all__ = [
+    "ENTRY_TITLES",
     "NAME_PATTERN",
     "OPTION_NAMES",
     "CrossFault",
@@ -29,7 +31,9 @@ __all__ = [
     "Section",
     "SourceEntry",
     "declared_load",
+    "field_words",
     "find_source",
+    "in_field_words",
     "load_options",
     "local_time",
     "parse_time",
@@ -37,4 +41,5 @@ __all__ = [
     "read_sources",
     "render_dates",
     "sources_path",
+    "warning_in_field_words",
 ]

@@ -37,14 +37,16 @@ class CrossFault:
 class Section(Generic[Entry]):
     """The kind of a file: the key of its entries, their model, and the names that are not allowed.
 
-    Of the fields of ``alternatives`` an entry that has one gets no other by default. ``check`` returns the mistakes
-    that only several entries together show. A model is validated with the context ``{"name": NAME}``.
+    Of the fields of ``alternatives`` an entry that has one gets no other by default. ``applicable`` returns those of
+    the defaults that apply to an entry with these fields. ``check`` returns the mistakes that only several entries
+    together show. A model is validated with the context ``{"name": NAME}``.
     """
 
     key: str
     model: type[Entry]
     reserved: frozenset[str] = frozenset()
     alternatives: frozenset[str] = frozenset()
+    applicable: Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]] = lambda _, defaults: defaults
     check: Callable[[Mapping[str, Entry]], list[CrossFault]] = lambda _: []
 
 
@@ -154,6 +156,7 @@ class _Reader(Generic[Entry]):
         """Return the fields of an entry with the defaults of those that it does not have; null is no value."""
         alternatives = self.section.alternatives if self.section.alternatives & values.keys() else frozenset()
         defaults = {key: value for key, value in self._defaults().items() if key not in alternatives}
+        defaults = self.section.applicable(values, defaults)
         return {key: value for key, value in {**defaults, **values}.items() if value is not None}
 
     def _defaults(self) -> dict[str, Any]:

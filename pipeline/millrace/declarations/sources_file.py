@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from millrace.declarations.document import CrossFault, Declarations, Section, read_declarations
 from millrace.declarations.error_text import Problem, wrong_value
+from millrace.declarations.option_fields import SOURCE_OPTIONS
 from millrace.declarations.source_entry import SCHEDULES, SourceEntry
 from millrace.settings import Settings, default_sources_file
+from millrace.sources import named_format, options_of_others
 
 RESERVED_NAMES = frozenset({"dataset"})
 """The DAG of an entry is ``ingest_NAME``, and ``ingest_dataset`` exists."""
@@ -23,6 +27,21 @@ def sources_path(settings: Settings) -> Path:
 def read_sources(path: Path) -> Declarations[SourceEntry]:
     """Return the declared sources of a file, and all errors in it."""
     return read_declarations(path, SOURCES)
+
+
+def _applicable(values: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults without the options that the format of an entry does not have.
+
+    The format is the field of the entry or of the defaults, else the one that the endings of all URIs denote.
+    """
+    if not set(defaults) & set(SOURCE_OPTIONS) - {"format"}:
+        return defaults
+    uris, name = values.get("uri"), values.get("format", defaults.get("format"))
+    uris = [uris] if isinstance(uris, str) else uris
+    if name is None and isinstance(uris, list) and all(isinstance(uri, str) for uri in uris):
+        name = named_format([re.split("[?#]", uri)[0] if uri.startswith("https:") else uri for uri in uris])
+    others = options_of_others(name) if isinstance(name, str) else frozenset()
+    return {option: value for option, value in defaults.items() if option not in others}
 
 
 def _check_entries(entries: Mapping[str, SourceEntry]) -> list[CrossFault]:
@@ -58,4 +77,4 @@ def _cycle_fault(name: str, entries: Mapping[str, SourceEntry]) -> CrossFault | 
     return None
 
 
-SOURCES = Section("sources", SourceEntry, RESERVED_NAMES, SCHEDULES, _check_entries)
+SOURCES = Section("sources", SourceEntry, RESERVED_NAMES, SCHEDULES, _applicable, _check_entries)

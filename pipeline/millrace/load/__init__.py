@@ -24,12 +24,14 @@ from millrace.load.replay import (
     replay_run,
 )
 from millrace.load.replay_source import ReplayFiles
-from millrace.load.report import LoadReport, outcome, version_report
+from millrace.load.report import LoadReport
 from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
 from millrace.load.run_record import RunRecord, skipped_report
-from millrace.load.split import SplitResult, load_split, task_unit
+from millrace.load.split import load_split, task_unit
+from millrace.load.split_result import SplitResult
+from millrace.load.version_reports import outcome, version_report
 
 __all__ = [
     "LoadOptions",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from millrace.errors import ChunkMissingError, StoreError, VersionNotFoundError
 from millrace.load.plan import LoadPlan
-from millrace.load.split import SplitResult
+from millrace.load.split_result import SplitResult
 from millrace.store import Catalogue, PageRef, Version, VersionGraph, unrecoverable_reason
 
 

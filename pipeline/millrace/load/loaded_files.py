@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from millrace.load.file_selection import full_uri
 from millrace.load.plan import LoadPlan
-from millrace.load.split import SplitResult
+from millrace.load.split_result import SplitResult
 from millrace.sources import STANDARD_INPUT, SourceChecksum, SourceFile, SourcePlan
 from millrace.store import (
     LIST_FILES,

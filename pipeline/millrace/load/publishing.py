@@ -17,9 +17,10 @@ from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
 from millrace.load.reject_version import own_rejects, publish_rejects, report_fields
-from millrace.load.report import LoadReport, version_report
+from millrace.load.report import LoadReport
 from millrace.load.report_parts import SourceFacts, StageTimes
-from millrace.load.split import SplitResult
+from millrace.load.split_result import SplitResult
+from millrace.load.version_reports import version_report
 from millrace.load.version_row import VersionRowWriter, attempts_of, content_facts
 from millrace.sources import SourceWarning, distinct
 from millrace.store import (

@@ -20,7 +20,7 @@ from millrace.load.last_writes import record_last_writes
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
 from millrace.load.rejects import REJECT_CHUNKS, REJECT_LAYOUT, RejectResult
-from millrace.load.split import SplitResult
+from millrace.load.split_result import SplitResult
 from millrace.load.version_row import VersionRowWriter
 from millrace.sources import REJECT_SCHEMA, REJECTS_ENDING, RowRules, load_schema_file, over_budget
 from millrace.store import Catalogue, CatalogueWriter, ReplicatedWriter, Version, VersionGraph

@@ -23,7 +23,7 @@ from millrace.load.planning import make_plan
 from millrace.load.reject_version import READING_KEY, schema_of_hex
 from millrace.load.replay_source import ReplayFiles
 from millrace.load.report import LoadReport
-from millrace.load.split import SplitResult
+from millrace.load.split_result import SplitResult
 from millrace.settings import Settings
 from millrace.sources import REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions, parse_type
 from millrace.store import Catalogue, Version, VersionGraph

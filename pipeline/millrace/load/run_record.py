@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from millrace.load.plan import LoadPlan
-from millrace.load.report import LoadReport, version_report
+from millrace.load.report import LoadReport
 from millrace.load.report_parts import SourceFacts, StageTimes, reported_error
+from millrace.load.version_reports import version_report
 from millrace.sources import distinct
 from millrace.store import Catalogue, Version
 

@@ -22,7 +22,7 @@ from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.loaded_files import FileListing, has_file_list
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
-from millrace.load.split import SplitResult
+from millrace.load.split_result import SplitResult
 from millrace.sources import SourceChecksum, SourcePlan, merge_schemas
 from millrace.store import (
     AttemptRole,

@@ -7,10 +7,12 @@ from typing import Final
 from urllib.parse import urlsplit
 
 _PARAMETER: Final = re.compile(
-    r"([?&][^=&#\s\"']*(?:signature|sig|token|secret|password|passwd|credential|(?:api|access)[-_]?key(?:id)?)=)[^&#\s\"']*",
+    r"((?:[?&](?:[^=&;#\s\"']*[-_])?key(?:id)?|"
+    r"[?&;][^=&;#\s\"']*(?:signature|sig|token|secret|password|passwd|credential|(?:api|access)[-_]?key(?:id)?))=)"
+    r"[^&#\s\"']*",
     re.IGNORECASE,
 )
-"""A parameter of a URL that gives access, with its value."""
+"""A parameter of a URL that gives access, with its value. A ``;`` begins a parameter, too."""
 _USER: Final = re.compile(r"(://)(?:[^/\s\"']*|[^/:\[\s\"']*:(?!\d{1,5}(?:[/?#]|$))[^\s\"']*)@")
 """A user and a password, which may have a slash in it, as many secrets of S3 have."""
 

@@ -36,6 +36,8 @@ These rules apply to every source:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from millrace.sources.format_options import named_format as named_format
+from millrace.sources.format_options import options_of_others as options_of_others
 from millrace.sources.options import SourceOptions as SourceOptions
 from millrace.sources.roots import allowed_roots as allowed_roots
 from millrace.sources.roots import root_list as root_list

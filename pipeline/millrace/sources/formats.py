@@ -1,4 +1,7 @@
-"""The registry of source formats. To add a format, add a subpackage and an entry here."""
+"""The registry of source formats. To add a format, add a subpackage and an entry here.
+
+Its options and the endings of its files are in ``format_options``.
+"""
 
 from __future__ import annotations
 

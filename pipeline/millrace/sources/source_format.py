@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
 from millrace.errors import SourceFormatError
 from millrace.sources.agreement import Agreement
+from millrace.sources.format_options import OPTIONS
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
-
-TABLE_OPTIONS: Final = frozenset({"columns", "rename"})
-"""The options that apply to every format with columns."""
-TEXT_OPTIONS: Final = TABLE_OPTIONS | {"encoding", "column_types", "schema_file"}
-"""The options that apply to every table written as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +54,8 @@ class DetectedFormat:
 class Format:
     """One format of sources.
 
-    ``label`` names its data in messages. ``options`` are the names of the options that apply to it, except those
-    that apply to all formats. ``deciding_options`` are those of them that make any text this format. ``endings``
-    are the endings of file names. Every file of a binary format begins with one of ``magic``. ``detect`` returns
+    ``label`` names its data in messages. ``deciding_options`` are those of its options that make any text this format.
+    Every file of a binary format begins with one of ``magic``. ``detect`` returns
     the format that the first bytes of any other file show, or None. ``plan`` takes the address that messages name,
     the files, the options in force, the rules for rows, and with a contract the agreement. ``read`` yields the batches
     of some parts of a plan in their order.
@@ -71,8 +65,11 @@ class Format:
     label: str
     plan: Callable[[str, tuple[SourceFile, ...], SourceOptions, RowRules, Agreement | None], SourcePlan]
     read: Callable[[SourcePlan, list[FilePart], ReadContent, RejectLog], Iterator[ReadBatch]]
-    options: frozenset[str] = frozenset()
     deciding_options: frozenset[str] = frozenset()
-    endings: tuple[str, ...] = ()
     magic: tuple[bytes, ...] = ()
     detect: Callable[[SourceFile, Beginning, SourceOptions], DetectedFormat | None] | None = None
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of the options that apply to the format, except those that apply to all formats."""
+        return OPTIONS.get(self.name, frozenset())

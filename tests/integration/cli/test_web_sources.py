@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from millrace.api import Store
 from millrace.settings import load_settings
+from millrace.sources.io.remote import https
 from millrace.sources.io.remote.access import forget_connections
+from millrace.sources.io.remote.bodies import TransferLimits
+from millrace.sources.io.remote.retries import RetryPolicy
+from millrace.sources.io.remote.stream import RemoteStream
 from tests.https_server import YESTERDAY, Authority, HttpsServer, WebFile
 from tests.integration.cli.conftest import Millrace
 
@@ -79,6 +85,46 @@ def test_a_load_with_resets_and_three_503_has_each_byte_once(
     assert done.code == 0, done.err
     assert not web.files["/flights.csv"].resets
     assert loaded_bytes(millrace, "web_faults", tmp_path) == CSV
+
+
+def test_a_load_with_wrong_lengths_has_each_byte_once(web: HttpsServer, millrace: Millrace, tmp_path: Path) -> None:
+    web.files["/flights.csv"] = WebFile(CSV, length_errors=deque([-1000, 1, 1_000_000, -1]))
+    done = millrace("load", "web_lengths", web.url("/flights.csv"), "--format", "bytes")
+    assert done.code == 0, done.err
+    assert not web.files["/flights.csv"].length_errors
+    assert loaded_bytes(millrace, "web_lengths", tmp_path) == CSV
+
+
+def test_a_length_that_is_always_too_large_makes_no_version(
+    web: HttpsServer, millrace: Millrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(RemoteStream, policy=RetryPolicy(first_delay_s=0.01))
+    monkeypatch.setattr("millrace.sources.io.remote.access.RemoteStream", quick)
+    web.files["/flights.csv"] = WebFile(CSV, has_ranges=False, headers={"Content-Length": str(len(CSV) + 1)})
+    done = millrace("load", "web_length", web.url("/flights.csv"))
+    assert (done.code, has_no_version(millrace, "web_length")) == (1, True)
+    assert "cannot be read now: the connection was closed before the end of the response" in done.err
+
+
+def test_a_small_file_is_loaded_at_1_kb_per_second(web: HttpsServer, millrace: Millrace) -> None:
+    web.files["/slow.csv"] = WebFile(CSV[: CSV.index(b"\n", 2500) + 1], bytes_per_s=1000)
+    began = time.monotonic()
+    done = millrace("load", "web_slow", web.url("/slow.csv"))
+    assert done.code == 0, done.err
+    assert 2 < time.monotonic() - began < 20
+
+
+def test_a_large_file_at_1_kb_per_second_is_given_up(
+    web: HttpsServer, millrace: Millrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert TransferLimits().grace_s <= 60
+    monkeypatch.setattr(https, "HttpsFiles", partial(https.HttpsFiles, limits=TransferLimits(grace_s=2)))
+    web.files["/flights.csv"] = WebFile(CSV, bytes_per_s=1000)
+    began = time.monotonic()
+    done = millrace("load", "web_too_slow", web.url("/flights.csv"))
+    assert (done.code, has_no_version(millrace, "web_too_slow")) == (1, True)
+    assert "is too slow: it sends fewer than 10,000 bytes per second" in done.err
+    assert time.monotonic() - began < 20
 
 
 def test_a_file_that_is_overwritten_in_the_middle_makes_no_version(web: HttpsServer, millrace: Millrace) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from millrace.airflow.fields import field_titles, form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
+from millrace.airflow.fields import field_titles, refuse_unknown_keys
 from millrace.airflow.form import load_form
 from millrace.cli.commands.load import command
+from millrace.declarations import field_words, in_field_words, warning_in_field_words
 from millrace.errors import SourceTypeError, UsageError
 from millrace.sources import SourceWarning
 
@@ -58,18 +59,18 @@ def test_a_conf_of_known_keys_is_accepted(conf: dict[str, Any] | None) -> None:
     ],
 )
 def test_an_option_of_the_command_line_is_replaced_by_its_field_title(text: str, expected: str) -> None:
-    assert form_words(text, TITLES).startswith(expected)
+    assert field_words(text, TITLES).startswith(expected)
 
 
 def test_column_names_that_look_like_options_are_not_replaced() -> None:
     hint = "give its type: --column-type --format=string"
-    assert form_words(hint, TITLES, ["--format", None, 7]) == 'give its type: "Column types" --format=string'
+    assert field_words(hint, TITLES, ["--format", None, 7]) == 'give its type: "Column types" --format=string'
 
 
 def test_a_warning_uses_field_titles_and_keeps_values_and_column_names() -> None:
     message = "column a --format is text because of '--schema it''s' in its file's line 3; --column-type a --format=T"
     warning = SourceWarning("text", message, column="a --format", line=3)
-    assert warning_in_form_words(warning, TITLES) == SourceWarning(
+    assert warning_in_field_words(warning, TITLES) == SourceWarning(
         "text",
         "column a --format is text because of '--schema it''s' in its file's line 3; \"Column types\" a --format=T",
         column="a --format",
@@ -84,7 +85,7 @@ def test_an_error_and_its_causes_are_rewritten_with_field_titles() -> None:
         column="x--format",
     )
     error.__cause__ = UsageError("one --format", hint="give --format csv")
-    with pytest.raises(SourceTypeError) as caught, in_form_words(TITLES):
+    with pytest.raises(SourceTypeError) as caught, in_field_words(TITLES):
         raise error
     assert str(caught.value) == (
         """"New names" names 'a --columns', which "Columns to load" leaves out: give "Column types" x--format=T"""
@@ -95,11 +96,12 @@ def test_an_error_and_its_causes_are_rewritten_with_field_titles() -> None:
 def test_every_load_option_is_a_field_of_the_form() -> None:
     options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
     assert options > NO_FIELDS
-    assert {name for name in options if form_words(name, TITLES) == name} == NO_FIELDS
+    assert {name for name in options if field_words(name, TITLES) == name} == NO_FIELDS
 
 
 def test_the_fields_of_a_declared_source_have_their_own_names() -> None:
     titles = field_titles({"dag": SimpleNamespace(params={})})
-    assert form_words("give its type: --column-type v=string", titles) == 'give its type: "column_types" v=string'
+    assert field_words("give its type: --column-type v=string", titles) == 'give its type: "column_types" v=string'
+    assert field_words("give --max-bad-rows more", titles) == 'give "max_bad_rows" more'
     with pytest.raises(UsageError, match="the run's conf has the unknown key 'column_types': this DAG has no keys"):
         refuse_unknown_keys({"column_types": []}, [])

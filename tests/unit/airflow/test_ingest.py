@@ -1,4 +1,4 @@
-"""Labels of mapped ingestion tasks in Airflow, and their logs."""
+"""The tasks of an ingestion in Airflow: their logs, reports and events."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow import ingest
-from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
-from millrace.errors import StoreTimeoutError, UsageError
+from millrace.errors import SourceNotFoundError, StoreTimeoutError, UsageError
 from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, loader_memory
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import millrace_home
 from millrace.sources import SourceOptions
+from millrace.store import DatasetRun
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
@@ -40,26 +41,6 @@ def request(source: str, options: LoadOptions | None = None) -> ingest.Request:
     return SimpleNamespace(
         dataset="t", mode="replace", warm=False, load=lambda _settings: (source, options or LoadOptions())
     )
-
-
-@pytest.mark.parametrize("length", [1, 249, 250])
-def test_a_label_that_fits_airflow_s_column_is_unchanged(length: int) -> None:
-    assert map_label("x" * length) == "x" * length
-
-
-@pytest.mark.parametrize("length", [251, 512, 9000])
-def test_a_long_label_is_cut_in_its_middle_to_250_characters(length: int) -> None:
-    label = "first" + "ä" * (length - 15) + " (17 files)"
-    cut = map_label(label)
-    assert len(cut) == LABEL_MAX == 250
-    assert cut.startswith("firstä")
-    assert cut.endswith("ä (17 files)")
-
-
-def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
-    from airflow.models.taskinstance import TaskInstance
-
-    assert TaskInstance.__table__.c.rendered_map_index.type.length == LABEL_MAX
 
 
 def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
@@ -228,6 +209,38 @@ def test_the_report_of_a_failed_task_is_kept_until_a_later_attempt_succeeds(
         "retriable": True,
     }
     assert run_tasks()["state"] == store.run_report("ingest_dataset/r").state == "succeeded"
+
+
+def test_the_report_of_a_run_that_succeeded_stays_when_the_cleared_run_fails(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = ingest.publish(*run.load())
+    with monkeypatch.context() as patched:
+        patched.setattr(run.request, "load", lambda _settings: ("missing.csv", LoadOptions()))
+        with pytest.raises(SourceNotFoundError):
+            ingest.plan(run.request)
+    assert store.run_report("ingest_dataset/r") == LoadReport.from_json(document)
+    assert store.last_run("t") == DatasetRun("t", ANY, "ingest_dataset/r", "succeeded", document["version"], 2, 0)
+
+
+def test_a_cleared_run_emits_no_second_event_and_one_without_a_report_does(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(ingest, "emit_loaded", lambda _events, report, **_where: events.append(report.version))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "keep_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ingest.publish(*run.load())
+    events.clear()  # the events of a task that was killed do not reach Airflow
+    version = ingest.publish(*run.load())["version"]
+    assert events == [version]
+    assert ingest.publish(*run.load())["version"] == version
+    assert events == [version]
+
+
+def killed(*_given: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_report_of_a_failed_plan_is_kept_also_for_a_wrong_form(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from millrace.api import Store
-from millrace.errors import UsageError
+from millrace.errors import SourceFormatError, UsageError
 from millrace.settings import Settings
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings
@@ -46,6 +46,13 @@ def test_the_date_is_the_given_one(store: Store, csv: Callable[..., str]) -> Non
 def test_an_unknown_source_names_the_nearest_one(store: Store) -> None:
     with pytest.raises(UsageError, match="did you mean trips"):
         store.ingest("trip")
+
+
+def test_an_error_names_the_fields_of_the_entry(store: Store, csv: Callable[..., str]) -> None:
+    Path(csv(5, name="2026-11-28.csv")).write_text("n,s\n1,x\n2\n")
+    with pytest.raises(SourceFormatError) as refused:
+        store.ingest("daily", logical_date=datetime(2026, 11, 28, tzinfo=UTC))
+    assert str(refused.value).endswith('correct that line, or check "delimiter"')
 
 
 def test_an_unchanged_source_makes_no_version_unless_the_load_is_forced(store: Store, csv: Callable[..., str]) -> None:

@@ -102,3 +102,44 @@ def test_many_entries_that_depend_on_each_other_are_read(read: Read, count: int)
     declared = read("\n".join(["sources:", *lines]))
     assert declared.errors == []
     assert len(declared.entries) == count
+
+
+DEFAULTS = """
+    defaults: {null_values: ["NA"], delimiter: ";", columns: [a], infer_bytes: 1000, owner: team}
+    sources:
+    """
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "{uri: a.parquet}",
+        "{uri: ['x/*.parquet', 's3://lake/b.PARQUET']}",
+        "{uri: data, format: parquet}",
+        "{uri: 'https://a.example/a.parquet?b=c.csv'}",
+    ],
+)
+def test_options_of_the_defaults_that_the_format_does_not_have_do_not_apply(read: Read, entry: str) -> None:
+    declared = read(f"{DEFAULTS}      a: {entry}\n")
+    assert declared.errors == []
+    options = declared.entries["a"].source_options()
+    assert (options.null_values, options.delimiter, options.columns, options.infer_bytes) == (None, None, ("a",), 1000)
+    assert declared.entries["a"].owner == "team"
+
+
+@pytest.mark.parametrize(
+    "entry", ["{uri: a.csv.gz}", "{uri: data}", "{uri: [a.csv, b.parquet]}", "{uri: data, format: csv}"]
+)
+def test_all_defaults_apply_to_an_entry_that_may_be_a_csv(read: Read, entry: str) -> None:
+    options = read(f"{DEFAULTS}      a: {entry}\n").entries["a"].source_options()
+    assert (options.null_values, options.delimiter) == (("NA",), ";")
+
+
+def test_an_option_of_the_entry_itself_is_kept_for_the_plan_to_refuse(read: Read) -> None:
+    options = read(f"{DEFAULTS}      a: {{uri: a.parquet, null_values: x}}\n").entries["a"].source_options()
+    assert (options.null_values, options.delimiter) == (("x",), None)
+
+
+@pytest.mark.parametrize("fields", ["{uri: 7}", "{uri: [7]}", "{uri: a, format: [csv]}", "{uri: a, format: x}", "{}"])
+def test_wrong_values_beside_such_defaults_are_errors_of_the_entry(read: Read, fields: str) -> None:
+    assert read(f"{DEFAULTS}      a: {fields}\n").entry_errors["a"]

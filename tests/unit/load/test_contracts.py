@@ -450,3 +450,20 @@ def test_a_column_that_is_never_null_stays_so_under_freeze(store: Store, tmp_pat
         store.load("d", text("null.csv", "n", "4", "NA"), by())
     assert store.dataset("d").to_table().to_pylist() == [{"n": 1}, {"n": 2}, {"n": 3}]
     assert not store.dataset("d").schema.field("n").nullable
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("reaction", [Reaction.FREEZE, Reaction.DISCARD_VALUE, Reaction.DISCARD_ROW])
+def test_more_values_than_a_dictionary_can_number_are_one_clear_error(
+    store: Store, tmp_path: Path, ending: str, reaction: Reaction
+) -> None:
+    kind = pa.dictionary(pa.int8(), pa.string())
+    store.load("d", pa.table({"w": pa.array(["a", "b"]).cast(kind)}))
+    words = [f"w{number}" for number in range(200)]
+    lines = ["w", *words] if ending == "csv" else [json.dumps({"w": word}) for word in words]
+    (tmp_path / f"a.{ending}").write_text("".join(f"{line}\n" for line in lines))
+    options = replace(by(Contract(types=reaction)), bad_rows=BadRowBudget.of("1%"))
+    with pytest.raises(SourceTypeError, match=r"column 'w' is dictionary<values=string, indices=int8") as refused:
+        store.load("d", str(tmp_path / f"a.{ending}"), options)
+    assert "fit their types alone, but not together" in refused.value.message
+    assert len(store.versions("d")) == 1

@@ -33,7 +33,7 @@ from millrace.load.incremental_protocol import Stage
 from millrace.load.incremental_steps import IncrementalSteps
 from millrace.settings import Settings
 from millrace.sources import BadRowBudget, Contract, SourceOptions
-from millrace.sources.io import files, streams
+from millrace.sources.io import byte_streams, files
 from tests.unit.store.fakes import FakeCassandra
 
 INCREMENTAL = LoadOptions(mode="incremental")
@@ -80,7 +80,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(file.name)
         return opening(file)
 
-    monkeypatch.setattr(streams, "open_raw", noted)
+    monkeypatch.setattr(byte_streams, "open_raw", noted)
     return names
 
 

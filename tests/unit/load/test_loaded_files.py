@@ -34,17 +34,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def loads(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
+def loads(store: Store, folder: str, one: str, options: LoadOptions, monkeypatch: pytest.MonkeyPatch) -> Version:
     """Load one file, and list every file of the folder as loaded. Reading 10,000 files would take a minute."""
-    listing = list_each(str(folder), keep_all=False)
+    listing = list_each(folder, keep_all=False, connection=options.source.connection)
 
     def all_of_them(plan: Any, _results: Any) -> list[LoadedFile]:
         return [LoadedFile(full_uri(file), *file.facts, 7, plan.label) for file in listing.files]
 
     with monkeypatch.context() as patched:
         patched.setattr(publishing, "added_files", all_of_them)
-        store.load("d", str(next(folder.iterdir())))
+        store.load("d", one, replace(options, mode="replace"))
     return store.version("d")
+
+
+def loads_folder(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
+    return loads(store, str(folder), str(next(folder.iterdir())), LoadOptions(), monkeypatch)
 
 
 @pytest.fixture
@@ -65,8 +69,8 @@ def written(cassandra: FakeCassandra, tables: tuple[str, ...], start: int) -> in
 def test_that_nothing_is_new_in_10000_files_is_planned_within_5_s_without_opening_one(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loads(store, folder, monkeypatch)
-    monkeypatch.setattr("millrace.sources.io.streams.open_raw", lambda file: pytest.fail(f"{file.name} is opened"))
+    loads_folder(store, folder, monkeypatch)
+    monkeypatch.setattr("millrace.sources.io.byte_streams.open_raw", lambda file: pytest.fail(f"{file.name} is opened"))
     for options in (INCREMENTAL, LoadOptions(skip_unchanged=True)):
         store.catalogue.pages.file_list.cache_clear()
         began = time.monotonic()
@@ -83,7 +87,7 @@ def test_an_append_of_3_files_to_10000_shares_full_pages_and_writes_at_most_1_mb
     new_files: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = loads(store, folder, monkeypatch)
+    first = loads_folder(store, folder, monkeypatch)
     new_files()
     start = len(cassandra.writes())
     assert store.load("d", str(folder), INCREMENTAL).rows == 3
@@ -98,7 +102,7 @@ def test_an_append_of_3_files_to_10000_shares_full_pages_and_writes_at_most_1_mb
 def test_an_append_that_adds_no_file_shares_the_whole_list(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = loads(store, folder, monkeypatch)
+    first = loads_folder(store, folder, monkeypatch)
     store.load("d", pa.table({"n": [1]}), LoadOptions(mode="append"))
     assert store.version("d").files_blob == first.files_blob
 
@@ -106,7 +110,7 @@ def test_an_append_that_adds_no_file_shares_the_whole_list(
 def test_a_merge_shares_the_full_pages_of_its_parents(
     store: Store, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = loads(store, folder, monkeypatch)
+    first = loads_folder(store, folder, monkeypatch)
     new = []
     for number in range(3):
         (tmp_path / f"new-{number}.csv").write_text("n\n1\n")
@@ -136,7 +140,7 @@ def lose(cassandra: FakeCassandra, page: int, hosts: list[Any]) -> int:
 def long_list(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
     """Return a version whose list has five pages, and is named out of line."""
     monkeypatch.setattr("millrace.store.catalogue.catalogue_writer._INLINE_BYTES", 100)
-    return loads(store, folder, monkeypatch)
+    return loads_folder(store, folder, monkeypatch)
 
 
 @pytest.mark.parametrize("page", [PAGE, BLOB_PAGE])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.load import LoadReport
-from millrace.load.report import outcome
+from millrace.load.version_reports import outcome
 from millrace.progress.reporter import RESULT_BYTES_MAX
 
 REPORT = LoadReport(

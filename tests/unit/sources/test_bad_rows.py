@@ -302,5 +302,7 @@ def test_the_patterns_match_every_value_that_pyarrow_reads(value: str, kind: pa.
         assert misfits == []
         assert batch is not None
         assert batch.equals(expected)
-        pattern = parser._pattern(kind)
-        assert expected.column(0).null_count or not parser._rows_unlike(pa.array([value.encode()]), str(pattern))
+        pattern = parser._patterns.of(kind)
+        assert expected.column(0).null_count or not parser._patterns.rows_unlike(
+            pa.array([value.encode()]), str(pattern)
+        )

@@ -13,15 +13,16 @@ from millrace.cli.commands.load import command
 from millrace.errors import InvalidSettingError
 from millrace.sources import Agreement, RowRules, SourceFile, SourceOptions, SourcePlan, open_source, plan_source
 from millrace.sources.bytes.format import BYTES
+from millrace.sources.format_options import ENDINGS, OPTIONS
 from millrace.sources.formats import FORMATS
 from millrace.sources.options import FORMAT_NAMES
 from millrace.sources.source_format import Beginning, DetectedFormat
 from millrace.sources.splits import Unit, plan_of_units
 
 
-def test_each_format_has_its_own_endings_and_options_that_exist() -> None:
-    endings = [ending for format_ in FORMATS.values() for ending in format_.endings]
-    assert len(set(endings)) == len(endings)
+def test_each_format_has_options_that_exist_and_each_ending_denotes_a_format() -> None:
+    assert set(OPTIONS) == set(FORMATS) == set(FORMAT_NAMES)
+    assert set(ENDINGS.values()) == set(FORMATS) - {"json", "bytes"}
     names = {field.name for field in fields(SourceOptions)}
     for format_ in FORMATS.values():
         assert format_.deciding_options <= format_.options <= names

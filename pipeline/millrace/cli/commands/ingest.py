@@ -44,7 +44,7 @@ def command(invocation: Invocation, /, name: str, date: datetime | None, force: 
       millrace ingest flights
       millrace ingest sales --date 2026-11-29
     """
-    from millrace.declarations import declared_load, find_source, local_time
+    from millrace.declarations import ENTRY_TITLES, declared_load, find_source, local_time
     from millrace.settings import load_settings
 
     entry = find_source(name, load_settings())
@@ -54,4 +54,4 @@ def command(invocation: Invocation, /, name: str, date: datetime | None, force: 
         declared = declared_load(entry, settings, logical_date=when, force=force)
         return declared.source, declared.options
 
-    load(invocation, entry.dataset, chosen, {**given, "resume": False}, warm=entry.warm)
+    load(invocation, entry.dataset, chosen, {**given, "resume": False}, warm=entry.warm, titles=ENTRY_TITLES)

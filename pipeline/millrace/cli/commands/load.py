@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -117,11 +117,12 @@ def load(
     given: dict[str, Any],
     *,
     warm: bool = False,
+    titles: Mapping[str, str] | None = None,
 ) -> None:
     """Load a dataset and print the load report. With ``warm`` a new version is put into Redis.
 
     ``chosen`` returns the source and the options. ``given`` has the parameters of the command: ``dry_run``, ``run_id``
-    and ``resume``.
+    and ``resume``. Errors and warnings name fields by ``titles`` in place of the options of ``load``.
     """
     dry_run = given["dry_run"]
     started = datetime.now(UTC)
@@ -136,7 +137,7 @@ def load(
             run = store.unfinished(name, source, options, run=given["run_id"])
             _set_interrupt_message(invocation, name, run, is_named=is_named)
         record = RunRecord(name, run, options.mode, started)
-        with nullcontext() if dry_run else store.recorded(record):
+        with nullcontext() if dry_run else store.recorded(record), _in_words(titles):
             with record.times.stage("plan"):
                 plan = record.plan = store.plan(name, source, options, run=run)
             unit, total = task_unit(plan, None)
@@ -156,7 +157,7 @@ def load(
         missing = progress.missing
         if not dry_run and store.cache is not None and not store.cache.responds():
             missing.append("cache")  # a load does not need the cache, but the next read uses it
-        warnings = (*map(_without, missing), *report.warnings)
+        warnings = (*map(_without, missing), *(_warning_in_words(warning, titles) for warning in report.warnings))
         report = replace(record.timed(report), missing=tuple(missing), warnings=warnings)
         if not dry_run:
             report = store.keep_report(report)
@@ -164,6 +165,18 @@ def load(
         if warm and not dry_run and not report.skipped and store.cache is not None and "cache" not in missing:
             store.warm(f"{report.dataset}@{report.version}")
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
+
+
+def _in_words(titles: Mapping[str, str] | None) -> AbstractContextManager[None]:
+    from millrace.declarations import in_field_words
+
+    return in_field_words(titles, is_airflow=False) if titles else nullcontext()
+
+
+def _warning_in_words(warning: SourceWarning, titles: Mapping[str, str] | None) -> SourceWarning:
+    from millrace.declarations import warning_in_field_words
+
+    return warning_in_field_words(warning, titles, is_airflow=False) if titles else warning
 
 
 def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, is_named: bool) -> None:

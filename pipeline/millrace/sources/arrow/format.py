@@ -16,7 +16,7 @@ from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
-from millrace.sources.source_format import TABLE_OPTIONS, Format
+from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import agreed_schema, selected_columns
 
@@ -62,7 +62,5 @@ ARROW: Final = Format(
     "Arrow data",
     _plan,
     _read,
-    options=TABLE_OPTIONS,
-    endings=(".arrow", ".arrows", ".feather", ".ipc"),
     magic=(b"ARROW1", b"\xff\xff\xff\xff"),
 )

@@ -21,8 +21,8 @@ from millrace.sources.arrow.ipc_messages import (
     damaged,
     next_message,
 )
+from millrace.sources.io.byte_streams import ByteStream, Opener, read_fully
 from millrace.sources.io.files import open_raw
-from millrace.sources.io.streams import ByteStream, Opener, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.types import check_names
 from millrace.sources.values import check_values

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from millrace.errors import SourceFormatError
 from millrace.sources.agreement import Agreement
+from millrace.sources.io.byte_streams import read_fully
 from millrace.sources.io.source_checksum import ReadContent
-from millrace.sources.io.streams import read_fully
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.reject_log import RejectLog

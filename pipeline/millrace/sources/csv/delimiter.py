@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from millrace.errors import SourceFormatError
-from millrace.sources.io.streams import Opener
+from millrace.sources.io.byte_streams import Opener
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.decoding import TextFiles

@@ -20,11 +20,12 @@ from millrace.sources.csv.parser import CsvParser, check_types
 from millrace.sources.csv.reader import CsvBlocks, read_csv
 from millrace.sources.csv.surprises import LeadingZeros, odd_values, undivided_header
 from millrace.sources.csv.typed_parser import TypedCsvParser
+from millrace.sources.format_options import CSV_OPTIONS
 from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import AUTO, SourceOptions
 from millrace.sources.row_rules import RowRules
-from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Doubt, Format
+from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
 from millrace.sources.splits import plan_of_units
 from millrace.sources.table_columns import read_columns
 from millrace.sources.text.agreed_types import agreed_types, planned_schema
@@ -34,15 +35,10 @@ from millrace.sources.text.sample import first_blocks, text_units
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning, distinct
 
-_CSV_OPTIONS: Final = frozenset(
-    {"delimiter", "header", "decimal", "date_format", "true_value", "false_value", "skip_rows"}
-)
-"""The options that only a CSV has."""
-
 
 def _detect(file: SourceFile, beginning: Beginning, options: SourceOptions) -> DetectedFormat | None:
     """Return CSV for text with a delimiter in every line, and for any data with an option that only a CSV has."""
-    if options.encoding or _CSV_OPTIONS & options.changed():
+    if options.encoding or CSV_OPTIONS & options.changed():
         return DetectedFormat("csv")
     if beginning.text is None:
         return None
@@ -190,8 +186,6 @@ CSV: Final = Format(
     "CSV",
     _plan,
     read_csv,
-    options=TEXT_OPTIONS | _CSV_OPTIONS | {"null_values"},
-    deciding_options=_CSV_OPTIONS,
-    endings=(".csv", ".tsv"),
+    deciding_options=CSV_OPTIONS,
     detect=_detect,
 )

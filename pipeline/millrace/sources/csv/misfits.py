@@ -6,18 +6,16 @@ are certainly none of its type, and all other rows are parsed together. If that 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as compute
 import pyarrow.csv as pc
 
 from millrace.arrow import Path
 from millrace.compat.pyarrow.csv import as_ascii
+from millrace.sources.csv.failures import INTEGER, REASON_CHARACTERS, TextPatterns, failure_of
 from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.options import SourceOptions
@@ -28,13 +26,7 @@ from millrace.sources.text.records import record_starts, scan_quotes
 from millrace.sources.text.row_separator import Separated, Types
 from millrace.sources.text.whole_numbers import change_reason, changed_rows
 
-_COLUMN: Final = re.compile(r"In CSV column #(\d+): ")
-_ROW: Final = re.compile(r"Row #(\d+): ")
-_VALUE: Final = re.compile(r"conversion error to (.+?): invalid value '(.*)'", re.DOTALL)
-_INTEGER: Final = r"^[ \t]*[+-]?([0-9]+|0[xX][0-9a-fA-F]+)[ \t]*$"
-_DATE: Final = r"^[ \t]*[0-9]{4}"
 _NUMBER_CHARACTERS: Final = frozenset('0123456789+-eE \t"infatyINFATY')
-_REASON_CHARACTERS: Final = 200
 
 
 class CsvRecordParser:
@@ -52,9 +44,7 @@ class CsvRecordParser:
         self._parser = parser
         self._delimiter = options.delimiter or ","
         self._decimal = options.decimal
-        nulls = pc.ConvertOptions().null_values if options.null_values is None else options.null_values
-        self._nulls = pa.array([text.encode() for text in nulls], pa.binary())
-        self._reads_dates = not options.date_format
+        self._patterns = TextPatterns(options)
         self._columns = tuple(columns)
         self._final = final
         self._misfit_rows: dict[tuple[int, int, int], set[int]] = {}
@@ -152,39 +142,22 @@ class CsvRecordParser:
 
     def _unlike(self, records: Records, names: Sequence[str], types: Types) -> list[Misfit]:
         """Return the records with a value that is certainly none of its type; others may be left."""
-        patterns = {name: pattern for name in names if (pattern := self._pattern(types[name])) is not None}
+        patterns = {name: pattern for name in names if (pattern := self._patterns.of(types[name])) is not None}
         if not patterns:
             return []
         texts = self._texts(records, list(patterns))
         misfits: dict[int, Misfit] = {}
         for name, pattern in patterns.items():
             column = texts.column(name)
-            for row in self._rows_unlike(column, pattern):
+            for row in self._patterns.rows_unlike(column, pattern):
                 text = column[row].as_py().decode("utf-8", "replace")
-                reason = f"{text[:_REASON_CHARACTERS]!r} is not {types[name]}"
+                reason = f"{text[:REASON_CHARACTERS]!r} is not {types[name]}"
                 misfits.setdefault(row, Misfit(int(records.numbers[row]), name, reason, is_value=True))
         return list(misfits.values())
 
     def _texts(self, records: Records, names: Sequence[str]) -> pa.RecordBatch:
         block = records.part(0, len(records))
         return self._parser.parse(block, dict.fromkeys(names, pa.binary()), names)
-
-    def _rows_unlike(self, texts: pa.Array, pattern: str) -> list[int]:
-        """Return the rows of the texts that do not match the pattern and are no spelling of null."""
-        unlike = compute.invert(compute.fill_null(compute.match_substring_regex(texts, pattern), True))
-        rows = np.flatnonzero(unlike.to_numpy(zero_copy_only=False))
-        is_null = compute.is_in(texts.take(rows), value_set=self._nulls).to_numpy(zero_copy_only=False)
-        unlike_rows: list[int] = rows[~is_null.astype(bool)].tolist()
-        return unlike_rows
-
-    def _pattern(self, kind: pa.DataType) -> str | None:
-        """Return a pattern that every text of the type matches; None where there is none."""
-        if pa.types.is_integer(kind):
-            return _INTEGER
-        if pa.types.is_floating(kind):
-            return rf"(?i)^[ \t]*[+-]?({re.escape(self._decimal)}?[0-9]|inf|nan)"
-        is_date = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
-        return _DATE if is_date and self._reads_dates else None
 
     def parse_records(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block whose records all fit the types."""
@@ -237,7 +210,7 @@ class CsvRecordParser:
 
     def _has_double(self, records: Records, texts: pa.Array, name: str) -> bool:
         """Return whether a value of a column of integers is a double, and no integer that a double would change."""
-        for row in self._rows_unlike(texts, _INTEGER):
+        for row in self._patterns.rows_unlike(texts, INTEGER):
             text = texts[row].as_py().decode("utf-8", "replace")
             # Most of these values are no numbers, and each parse takes as long as a hundred of these comparisons.
             if not (_NUMBER_CHARACTERS | {self._decimal}).issuperset(text):
@@ -256,18 +229,5 @@ class CsvRecordParser:
         try:
             batch = self._parser.parse(block, types, list(types))
         except pa.ArrowInvalid as error:
-            return _failure(str(error), block.columns)
+            return failure_of(str(error), block.columns)
         return batch if batch.num_rows == rows else Failure(None, "", "not one record", is_value=False)
-
-
-def _failure(message: str, columns: Sequence[str]) -> Failure:
-    # pyarrow counts columns in the file, and rows without blank lines.
-    number, row = _COLUMN.search(message), _ROW.search(message)
-    at = int(row[1]) - 1 if row else None
-    column = columns[int(number[1])] if number else ""
-    if "invalid UTF8" in message:
-        return Failure(at, column, "invalid UTF-8", is_value=False)
-    if value := _VALUE.search(message):
-        return Failure(at, column, f"{value[2][:_REASON_CHARACTERS]!r} is not {value[1]}", is_value=True)
-    text = _ROW.sub("", _COLUMN.sub("", message))[:_REASON_CHARACTERS]
-    return Failure(at, column, text, is_value=number is not None)

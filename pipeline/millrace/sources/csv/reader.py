@@ -16,8 +16,8 @@ from millrace.sources.csv.header import read_header, unnamed_warning
 from millrace.sources.csv.misfits import CsvRecordParser
 from millrace.sources.csv.new_columns import NewColumns
 from millrace.sources.csv.typed_parser import TypedCsvParser
+from millrace.sources.io.byte_streams import Opener
 from millrace.sources.io.source_checksum import ReadContent
-from millrace.sources.io.streams import Opener
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.reject_log import RejectLog

@@ -9,19 +9,20 @@ from dataclasses import replace
 from typing import Final
 
 from millrace.errors import SourceEmptyError, SourceFormatError, UsageError
+from millrace.sources.format_options import ENDINGS, name_ending
 from millrace.sources.formats import FORMATS
-from millrace.sources.io.compression import name_inside, unmarked_compression
+from millrace.sources.io.byte_streams import read_fully
+from millrace.sources.io.compression import unmarked_compression
 from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.foreign_kinds import foreign_refusal
 from millrace.sources.io.path_lists import list_each, short_list
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
-from millrace.sources.io.streams import open_decompressed, read_fully
+from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
 from millrace.sources.text.decoding import text_codec
 
-_ENDINGS: Final = {ending: format_ for format_ in FORMATS.values() for ending in format_.endings}
 _BYTES: Final = DetectedFormat("bytes")
 _BEGINNING_BYTES: Final = 65_536
 _LONG_LINE_BYTES: Final = 4 << 20
@@ -121,7 +122,7 @@ def _detect_input(options: SourceOptions) -> tuple[Format, ListedFiles, SourceOp
 
 def _format_of(file: SourceFile, options: SourceOptions) -> DetectedFormat | None:
     """Return the format of one file; None if it is empty and its name has no known ending."""
-    named = _ENDINGS.get(_ending(file))
+    named = FORMATS.get(ENDINGS.get(_ending(file), ""))
     beginning = _beginning(file, options) if file.size_bytes or file.has_unknown_size else None
     if beginning is None or not beginning.data:
         return None if named is None else DetectedFormat(named.name)
@@ -182,8 +183,7 @@ def _format_of_bytes(file: SourceFile, beginning: Beginning, options: SourceOpti
 
 
 def _ending(file: SourceFile) -> str:
-    name = name_inside(file.name).lower()
-    return name[name.rfind(".") :] if "." in name.rpartition("/")[2] else ""
+    return name_ending(file.name)
 
 
 def _beginning(file: SourceFile, options: SourceOptions) -> Beginning:

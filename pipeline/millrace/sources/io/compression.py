@@ -15,9 +15,9 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
+from millrace.sources.format_options import COMPRESSION_ENDINGS, last_ending
 from millrace.sources.io.hidden import is_marker
 
-_SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -85,7 +85,7 @@ def compression_kind(name: str, bytes_at: BytesAt) -> str | None:
         kind = None
     if offset:
         kind = "zstd"
-    promised = _SUFFIXES.get(_suffix(name))
+    promised = COMPRESSION_ENDINGS.get(last_ending(name))
     if promised and kind is None and begin:
         raise SourceCorruptError(
             f"{name} has the suffix of {promised} but not its first bytes",
@@ -104,19 +104,8 @@ def refuse_unreadable(name: str, begin: bytes) -> None:
 
 def unmarked_compression(name: str) -> SourceFormatError | None:
     """Return the error for a file that is not text if its name has the suffix of a compression, else None."""
-    suffix = _suffix(name)
+    suffix = last_ending(name)
     return _unreadable(name, *_UNMARKED[suffix]) if suffix in _UNMARKED else None
-
-
-def name_inside(name: str) -> str:
-    """Return a file's name without the ending of its compression."""
-    suffix = _suffix(name)
-    return name[: -len(suffix)] if suffix in _SUFFIXES else name
-
-
-def _suffix(name: str) -> str:
-    """Return the end of a name from its last dot, in small letters."""
-    return "".join(name.rpartition(".")[1:]).lower()
 
 
 def _unreadable(name: str, kind: str, command: str) -> SourceFormatError:

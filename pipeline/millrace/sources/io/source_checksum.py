@@ -13,8 +13,9 @@ from typing import Final, NamedTuple, Self
 
 from isal import isal_zlib
 
+from millrace.sources.io.byte_streams import ByteStream, StreamWrapper, open_bytes
 from millrace.sources.io.stdin import STANDARD_INPUT
-from millrace.sources.io.streams import ByteStream, StreamWrapper, open_bytes, open_decompressed
+from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 
 _PASS_BYTES = 1 << 20

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from millrace.display import shortened
 from millrace.errors import SourceFormatError, SourceTooLargeError
-from millrace.sources.io.streams import ByteStream
+from millrace.sources.io.byte_streams import ByteStream
 from millrace.sources.json.brackets import bracket_end
 from millrace.sources.jsonl.arrays import lines_command
 from millrace.sources.model import SourceFile

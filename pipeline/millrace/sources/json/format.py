@@ -15,7 +15,7 @@ from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
-from millrace.sources.source_format import TEXT_OPTIONS, Format
+from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit
 
 
@@ -33,5 +33,5 @@ def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent, rejects
     return read_lines(plan, parts, DocumentFiles(plan.files, plan.options, content.open_decompressed), rejects)
 
 
-JSON: Final = Format("json", "JSON", _plan, _read, options=TEXT_OPTIONS | {"records"})
+JSON: Final = Format("json", "JSON", _plan, _read)
 """JSON documents are read only where ``--format json`` is given: an array alone may also be the text of anything."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
-from millrace.sources.io.streams import ByteStream, Opener
+from millrace.sources.io.byte_streams import ByteStream, Opener
 from millrace.sources.json.document import Document, read_document
 from millrace.sources.json.lines import ElementLines
 from millrace.sources.json.records import jq_query, records_range

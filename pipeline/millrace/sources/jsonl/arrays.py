@@ -8,7 +8,7 @@ import shlex
 from enum import Enum
 
 from millrace.errors import SourceFormatError
-from millrace.sources.io.compression import name_inside
+from millrace.sources.format_options import name_inside
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 

@@ -23,7 +23,7 @@ from millrace.sources.jsonl.width import refuse_width
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.row_rules import RowRules
-from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Format
+from millrace.sources.source_format import Beginning, DetectedFormat, Format
 from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import read_columns
 from millrace.sources.text.agreed_types import agreed_types, planned_schema
@@ -129,7 +129,5 @@ JSONL: Final = Format(
     "JSON lines",
     _plan,
     read_jsonl,
-    options=TEXT_OPTIONS,
-    endings=(".jsonl", ".ndjson", ".json"),
     detect=_detect,
 )

@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from millrace.arrow import Path
 from millrace.display import shortened
+from millrace.sources.jsonl.alike import lines_alike
 from millrace.sources.jsonl.block_errors import reason_of, type_change
 from millrace.sources.jsonl.parser import lines_of
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.row_rules import NEW_COLUMN_REASON
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.misfits import Failure, Records, search
+from millrace.sources.text.misfits import Failure, Misfit, Records, search
 from millrace.sources.text.records import record_starts
 from millrace.sources.text.row_separator import Separated, Types
 from millrace.sources.text.whole_numbers import change_reason, changed_lines
@@ -56,11 +57,22 @@ class LineRecordParser:
         lines = lines_of(block.data, starts.tolist())
         records = Records.of(block, starts).only(row for row, line in enumerate(lines) if line.strip())
         pieces = _Pieces(self._parser, types, exact, widens=self._widens, grow=self._grow)
-        misfits = search(records, pieces.attempt)
+        misfits = self._misfits(records, pieces)
         # The search ends with all lines that fit, parsed together, unless types were widened for them.
         batch, types = pieces.batch, pieces.types
         is_all = batch.num_rows == len(records) - len(misfits) and batch.schema.types == list(types.values())
         return Separated(records, misfits, types, batch if is_all else None)
+
+    def _misfits(self, records: Records, pieces: _Pieces) -> list[Misfit]:
+        """Return the lines that do not fit: first those that are alike, then those that only a search finds."""
+        misfits: list[Misfit] = []
+        while len(records) and not pieces.fits(records.part(0, len(records)).data):
+            alike = lines_alike(records, pieces.types, pieces.message, given=self._parser.given, may_widen=self._widens)
+            if not alike:
+                return sorted([*misfits, *search(records, pieces.attempt)])
+            misfits += alike
+            records = records.without(misfit.row for misfit in alike)
+        return sorted(misfits)
 
     def parse_records(self, block: Block, types: Types) -> pa.RecordBatch:
         """Return the rows of a block whose records all fit the types."""
@@ -101,11 +113,12 @@ class _Pieces:
         self._exact = exact
         self._widens = widens
         self._grow = grow
-        self._message = ""
+        self.message = ""
+        """The error of the last piece that did not fit."""
 
     def attempt(self, piece: Block, rows: int) -> Failure | None:
         """Return None if all lines fit the types, which may widen for that."""
-        if self._fits(piece.data):
+        if self.fits(piece.data):
             return None
         if rows > 1 and (failure := self._named_failure(piece.data)):
             return failure
@@ -119,11 +132,12 @@ class _Pieces:
         # A line that fits without wider types is not the one that failed.
         return _UNKNOWN if self.types is before else self.attempt(piece, rows)
 
-    def _fits(self, data: bytes) -> bool:
+    def fits(self, data: bytes) -> bool:
+        """Return whether all lines fit the types as they are."""
         try:
             self.batch = self._parser.parse(data, self.types)
         except ERRORS as error:
-            self._message = str(error)
+            self.message = str(error)
             return False
         return True
 
@@ -132,14 +146,14 @@ class _Pieces:
 
         This is so for most lines that do not fit, and saves several calls of pyarrow's parser for each.
         """
-        row = _ROW.search(self._message)
+        row = _ROW.search(self.message)
         if row is None:
             return None
         try:
             values = json.loads(self._line(data, int(row[1])))
         except (ValueError, RecursionError):
-            return Failure(int(row[1]), "", reason_of(ValueError(self._message)), is_value=False)
-        change = _CHANGE.search(self._message)
+            return Failure(int(row[1]), "", reason_of(ValueError(self.message)), is_value=False)
+        change = _CHANGE.search(self.message)
         if change is None or not isinstance(values, dict):
             return None
         column, before, after = change.groups()
@@ -150,9 +164,9 @@ class _Pieces:
 
     def _row_of_error(self, data: bytes) -> int | None:
         """Return the row that the last error names, or the first one with the value that it names."""
-        if row := _ROW.search(self._message):
+        if row := _ROW.search(self.message):
             return int(row[1])
-        value = _VALUE.search(self._message)
+        value = _VALUE.search(self.message)
         if value is None or not value[1]:
             return None
         offset = data.find(value[1].encode())
@@ -166,7 +180,7 @@ class _Pieces:
     def _widen_for(self, data: bytes) -> bool:
         """Widen the types so that they hold these lines too; return False where that is not allowed."""
         if not self._widens:
-            return self._fits(data)
+            return self.fits(data)
         wider = self._parser.wider_types(data, self.types, grow=self._grow)
         if wider is None or any(wider[name] != self.types[name] for name in self.types if name in self._exact):
             return False

@@ -19,7 +19,7 @@ from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
 from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet, rows_before
 from millrace.sources.reject_log import RejectLog
 from millrace.sources.row_rules import RowRules
-from millrace.sources.source_format import TABLE_OPTIONS, Format
+from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_columns import agreed_schema, selected_columns
 
@@ -75,8 +75,6 @@ PARQUET: Final = Format(
     "Parquet data",
     _plan,
     _read,
-    options=TABLE_OPTIONS,
-    endings=(".parquet", ".pq"),
     # "PARE" begins a file with an encrypted footer. Planning refuses it with that reason.
     magic=(b"PAR1", b"PARE"),
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from millrace.errors import SourceFormatError, SourceTooLargeError
-from millrace.sources.io.streams import ByteStream, read_fully
+from millrace.sources.io.byte_streams import ByteStream, read_fully
 from millrace.sources.text.records import (
     QuoteScan,
     count_lines,

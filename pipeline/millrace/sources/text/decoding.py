@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 
 from millrace.errors import SourceFormatError, UsageError
-from millrace.sources.io.streams import ByteStream, Opener, StreamWrapper, read_fully
+from millrace.sources.io.byte_streams import ByteStream, Opener, StreamWrapper, read_fully
 from millrace.sources.model import SourceFile, Split
 from millrace.sources.options import SourceOptions
 from millrace.sources.text import blocks

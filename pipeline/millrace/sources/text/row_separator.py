@@ -135,6 +135,19 @@ class RowSeparator:
             column=new[0].column,
         )
 
+    def refusal(self, block: Block, types: Types, error: Exception) -> SourceTypeError:
+        """Return the error for a block whose rows fit alone and not together, as in a dictionary with few indices."""
+        name, line = self._text.files[block.file].name, self._text.line_of(block, 0)
+        column = next((column for column, kind in types.items() if pa.types.is_dictionary(kind)), None)
+        kind = "" if column is None else f"; column {column!r} is {types[column]}"
+        return SourceTypeError(
+            f"{name}, line {line}: these rows fit their types alone, but not together{kind} ({error})",
+            hint="a dictionary may have more values than its type can number: replace the dataset with plain values",
+            file=name,
+            line=line,
+            column=column,
+        )
+
     # --- values that become null
 
     def _with_nulls(

@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
-from millrace.sources.io.streams import can_be_split, open_decompressed, read_fully
+from millrace.sources.io.byte_streams import read_fully
+from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.splits import Unit

@@ -126,7 +126,10 @@ class TypedBlocks:
             raise AssertionError("no rows are set aside")
         exact = self._whole_numbers.inexact_columns
         is_current = unfit is not None and unfit.types is self.types and unfit.exact == exact
-        fitting = unfit.fitting if unfit and is_current else self._separator.separate(block, self.types, exact)
+        try:
+            fitting = unfit.fitting if unfit and is_current else self._separator.separate(block, self.types, exact)
+        except self._parser.errors as error:
+            raise self._separator.refusal(block, self.types, error) from None
         self._separator.set_aside(fitting)
         for part, rows in fitting.parts:
             self._whole_numbers.check(rows, True, partial(self._parser.changed_number, part))

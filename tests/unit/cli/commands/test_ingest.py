@@ -67,6 +67,20 @@ def test_an_unchanged_source_is_reported_as_skipped(
     assert outcomes == ["unchanged"]
 
 
+def test_errors_and_warnings_name_the_fields_of_the_entry(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data.csv").write_text("n,m\n01,1\n2\n")
+    assert run(["ingest", "trips", "--run-id", "r"]) == 1
+    assert 'correct that line, or check "delimiter"' in capsys.readouterr().err
+    error = store.run_report("r").error
+    assert error is not None
+    assert error["hint"].endswith('check "delimiter"')
+    (tmp_path / "data.csv").write_text("n,m\n01,1\n2,3\n")
+    assert run(["ingest", "trips"]) == 0
+    assert '"column_types" n=string' in capsys.readouterr().err
+
+
 def test_a_dry_run_writes_nothing(store: Store, csv: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     csv(10)
     assert run(["ingest", "trips", "--json", "--dry-run"]) == 0

@@ -105,7 +105,7 @@ def test_a_read_error_of_the_disk_is_reported_with_the_file(write: Write, monkey
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr("millrace.sources.io.streams.open_raw", lambda file: Failing())
+    monkeypatch.setattr("millrace.sources.io.byte_streams.open_raw", lambda file: Failing())
     with pytest.raises(SourceUnreadableError, match=r"a.csv cannot be read: Input/output error"):
         list(open_source(plan))
 

@@ -11,6 +11,7 @@ import httpx
 
 from millrace.errors import SourceTooLargeError, SourceUnavailableError, SourceUnreadableError
 from millrace.sources.io.remote.addresses import WebAddress
+from millrace.sources.io.remote.deadlines import within
 from millrace.sources.io.remote.model import PIECE_BYTES_MAX, UNKNOWN_SIZE, TransferInterrupted
 from millrace.sources.io.remote.responses import ResponseMetadata, transport_error
 
@@ -21,7 +22,7 @@ class TransferLimits:
 
     connect_s: float = 10.0
     read_s: float = 60.0
-    """The time until the first piece of a response, and between two pieces."""
+    """The time until the headers of a response have arrived, and between two pieces of its body."""
     grace_s: float = 60.0
     """The rate is checked after this time of waiting for pieces; the time of the reader does not count."""
     bytes_per_s_min: int = 10_000
@@ -55,7 +56,7 @@ def body_pieces(
     pieces, received, waited_s = response.iter_raw(), 0, 0.0
     while expected_bytes == UNKNOWN_SIZE or received < expected_bytes:
         begun = time.monotonic()
-        with interruptions_reported(address):
+        with interruptions_reported(address), within(limits.read_s):
             piece = next(pieces, b"")
         waited_s += time.monotonic() - begun
         if not piece:
@@ -70,7 +71,8 @@ def body_pieces(
         raise TransferInterrupted(f"the body ends after {received:,} of {expected_bytes:,} bytes")
     if metadata.length == expected_bytes:
         # The end of the message, which has arrived, so that the connection can be used again.
-        next(pieces, b"")
+        with within(limits.read_s):
+            next(pieces, b"")
 
 
 def _marks_its_end(response: httpx.Response) -> bool:

@@ -28,6 +28,7 @@ from millrace.sources.io.remote.addresses import (
 )
 from millrace.sources.io.remote.allowed import check_listed, checked_addresses
 from millrace.sources.io.remote.bodies import TransferLimits, body_pieces, interruptions_reported
+from millrace.sources.io.remote.deadlines import with_deadlines, within
 from millrace.sources.io.remote.model import UNKNOWN_SIZE, RemoteFile
 from millrace.sources.io.remote.responses import (
     ResponseMetadata,
@@ -165,9 +166,10 @@ class HttpsFiles:
         transport = self._transport(address.host)
         with interruptions_reported(address):
             for request in requests[:-1]:
-                with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                with suppress(httpx.ConnectError, httpx.ConnectTimeout), within(self._limits.read_s):
                     return transport.handle_request(request)
-            return transport.handle_request(requests[-1])
+            with within(self._limits.read_s):
+                return transport.handle_request(requests[-1])
 
     def _transport(self, host: str) -> httpx.BaseTransport:
         if host not in self._transports:
@@ -176,7 +178,7 @@ class HttpsFiles:
 
 
 def _new_transport() -> httpx.BaseTransport:
-    return httpx.HTTPTransport(verify=httpx.create_ssl_context(), trust_env=False)
+    return httpx.HTTPTransport(verify=with_deadlines(httpx.create_ssl_context()), trust_env=False)
 
 
 def _close_all(transports: dict[str, httpx.BaseTransport]) -> None:

@@ -130,7 +130,7 @@ def transport_error(error: httpx.TransportError, address: WebAddress) -> SourceE
 _INTERRUPTIONS: Final[dict[type[httpx.TransportError], str]] = {
     httpx.ConnectError: "the server cannot be reached",
     httpx.ConnectTimeout: "the server does not accept the connection in time",
-    httpx.ReadTimeout: "the server sends nothing",
+    httpx.ReadTimeout: "the server sends nothing or too little in time",
 }
 _TLS_HINT: Final = "the owner of the server must correct this; SSL_CERT_FILE names the authorities that are trusted"
 _HEADER_HINT: Final = "check the headers of its connection"

@@ -15,6 +15,7 @@ from millrace.errors import SourceChangedError, SourceNotFoundError, UsageError
 from millrace.settings import SourcesSettings
 from millrace.sources.io.remote import access
 from millrace.sources.io.remote.bodies import TransferLimits
+from millrace.sources.io.remote.deadlines import with_deadlines
 from millrace.sources.io.remote.https import HttpsFiles
 from millrace.sources.io.remote.model import RemoteFile, RemoteFiles
 from millrace.sources.io.remote.object_store import ObjectFiles
@@ -45,7 +46,7 @@ def client(authority: Authority) -> Iterator[OpenFiles]:
 
     def make(address: str, *hosts: str, **arguments: Any) -> HttpsFiles:
         def new_transport() -> httpx.BaseTransport:
-            return httpx.HTTPTransport(verify=authority.client_context(), trust_env=False)
+            return httpx.HTTPTransport(verify=with_deadlines(authority.client_context()), trust_env=False)
 
         settings = SourcesSettings(hosts=hosts)
         clients.append(HttpsFiles(address, settings, **{"limits": QUICK, "new_transport": new_transport, **arguments}))

@@ -280,6 +280,18 @@ def test_a_server_that_sends_nothing_for_too_long_is_an_interruption(server: Htt
         read(files, file)
 
 
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_headers_that_drip_byte_by_byte_are_an_interruption(server: HttpsServer, client: Any, method: str) -> None:
+    web_file = put(server)
+    files = client(server.url(), server.entry, limits=TransferLimits(read_s=0.5))
+    file = files.facts(PATH)
+    web_file.header_drip_s = 0.02
+    begun = time.monotonic()
+    with pytest.raises(TransferInterrupted, match="the server sends nothing or too little in time"):
+        files.facts(PATH) if method == "HEAD" else read(files, file)
+    assert 0.4 < time.monotonic() - begun < 2
+
+
 @pytest.mark.parametrize("declared", [299_999, 300_001, 10**15])
 def test_a_wrong_length_of_a_whole_response_is_never_read_as_the_file(
     server: HttpsServer, files: HttpsFiles, declared: int
