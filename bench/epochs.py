@@ -1,0 +1,190 @@
+"""One epoch of a reader of training data, measured and checked; the same for Millrace and for each peer.
+
+Only NumPy and the standard library are imported, because each peer runs in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Batch", "Batches", "Epochs", "SampleFiles", "check_epoch", "time_epoch"]
+
+SECONDS_MAX = 20.0
+"""A run ends after this time, also in the middle of an epoch. The rate is that of the rows delivered until then."""
+_MEMORY_INTERVAL_S = 0.25
+
+Batch = tuple[np.ndarray, np.ndarray | None]
+"""Samples, and their labels; tokens have no labels."""
+Batches = Generator[Batch, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFiles:
+    """The NumPy files of one shape: ``x.npy``, ``y.npy`` (not for tokens) and ``marks.npy``.
+
+    The number of a row is its label, or the first token of a row of tokens. The mark of a row is the second value of
+    its sample. Number and mark of each delivered row prove that an epoch holds each row once.
+    """
+
+    folder: Path
+
+    @property
+    def x(self) -> np.ndarray:
+        """Return the samples, mapped into memory and not read."""
+        return np.load(self.folder / "x.npy", mmap_mode="r")
+
+    @property
+    def y(self) -> np.ndarray | None:
+        """Return the labels, mapped into memory, or None for tokens."""
+        path = self.folder / "y.npy"
+        return np.load(path, mmap_mode="r") if path.exists() else None
+
+    @property
+    def marks(self) -> np.ndarray:
+        """Return the mark of each row as float32."""
+        return np.load(self.folder / "marks.npy")
+
+
+def time_epoch(batches: Batches, *, seconds_max: float = SECONDS_MAX) -> dict[str, Any]:
+    """Take the batches of one epoch; return rows, seconds, bytes, ``first_batch_s`` and a checksum.
+
+    The clock starts before the first batch is asked for. Of each batch the first column and the labels are added up:
+    a light touch that proves a complete epoch.
+    """
+    rows = size_bytes = 0
+    first_s = checksum = 0.0
+    began = time.perf_counter()
+    ends = began + seconds_max
+    with closing(batches):
+        for x, y in batches:
+            now = time.perf_counter()
+            first_s = first_s or now - began
+            rows, size_bytes = rows + len(x), size_bytes + x.nbytes
+            checksum += float(x.reshape(len(x), -1)[:, 0].sum(dtype=np.float64))
+            if y is not None:
+                size_bytes += y.nbytes
+                checksum += float(y.sum(dtype=np.float64))
+            if now > ends:
+                break
+        seconds = time.perf_counter() - began
+    return {
+        "rows": rows,
+        "seconds": seconds,
+        "delivered_bytes": size_bytes,
+        "first_batch_s": first_s,
+        "checksum": checksum,
+    }
+
+
+def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = SECONDS_MAX) -> dict[str, Any]:
+    """Take the batches of one epoch and check each row; return rows, ``wrong``, ``repeated``, ``missing``, ``jump``.
+
+    ``wrong`` counts the rows whose sample is not that of their number. ``missing`` counts only in a complete epoch.
+    ``jump`` is the mean distance in the data of two rows that were delivered one after the other: 1 without a shuffle,
+    a third of the rows when all are shuffled.
+    """
+    numbers, found = [], []
+    ends = time.perf_counter() + seconds_max
+    cut = False
+    with closing(batches):
+        for x, y in batches:
+            flat = x.reshape(len(x), -1)
+            numbers.append(np.array(flat[:, 0] if y is None else y, dtype=np.int64))
+            found.append(np.array(flat[:, 1], dtype=np.float32))
+            if cut := time.perf_counter() > ends:
+                break
+    delivered, values = np.concatenate(numbers), np.concatenate(found)
+    distinct = len(np.unique(delivered))
+    return {
+        "rows": len(delivered),
+        "wrong": int(np.count_nonzero(values != marks[delivered])),
+        "repeated": len(delivered) - distinct,
+        "missing": 0 if cut else len(marks) - distinct,
+        "complete": not cut,
+        "jump": float(np.abs(np.diff(delivered)).mean()),
+    }
+
+
+class Epochs(ABC):
+    """A contestant that delivers one epoch for each run; ``workers`` is the number of processes beside its own."""
+
+    configuration: tuple[str, ...] = ()
+
+    def __init__(self, samples: str, workers: int = 0) -> None:
+        self.samples = SampleFiles(Path(samples))
+        self.workers = workers
+        self._epoch = -1
+
+    @abstractmethod
+    def batches(self, epoch: int) -> Batches:
+        """Return the shuffled batches of an epoch; closing the iterator ends its threads and processes."""
+
+    def run(self) -> dict[str, Any]:
+        """Deliver one epoch, or as much of it as 20 s allow."""
+        with _memory(self.workers) as memory:
+            facts = time_epoch(self._next())
+        return facts | memory
+
+    def check(self) -> dict[str, Any]:
+        """Deliver one epoch and check each row of it."""
+        return check_epoch(self._next(), self.samples.marks)
+
+    def profile(self) -> dict[str, Any]:
+        """Do the same as ``run``."""
+        return self.run()
+
+    def close(self) -> None:
+        """Do nothing: there is no resource to release."""
+
+    def _next(self) -> Batches:
+        self._epoch += 1
+        return self.batches(self._epoch)
+
+
+@contextmanager
+def _memory(workers: int) -> Iterator[dict[str, Any]]:
+    """Fill a dict with ``peak_rss_bytes`` of this process and its workers, or leave it empty if there are none.
+
+    The memory of the workers is sampled. A page that processes share is counted in shares (PSS).
+    """
+    facts: dict[str, Any] = {}
+    if not workers:
+        yield facts
+        return
+    ended = threading.Event()
+    peaks = [0]
+
+    def sample() -> None:
+        while not ended.wait(_MEMORY_INTERVAL_S):
+            peaks[0] = max(peaks[0], sum(map(_pss_bytes, _children())))
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield facts
+    finally:
+        ended.set()
+        thread.join()
+    facts["workers_peak_bytes"] = peaks[0]
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def _pss_bytes(pid: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0  # ended since it was listed
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
