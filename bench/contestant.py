@@ -1,8 +1,8 @@
 """One program in a race: a process that does its work once per input line and reports how long it took.
 
 A contestant reads ``run`` (or ``profile``, or another method of its work) from standard input and answers with one line
-of JSON that has at least ``seconds``, ``rows`` and ``peak_rss_bytes``. It starts, imports and connects before its first line: only the work
-itself is measured, and its memory is its own.
+of JSON that has at least ``seconds``, ``rows`` and ``peak_rss_bytes``. It starts, imports and connects before its first
+line: only the work itself is measured, and its memory is its own.
 """
 
 from __future__ import annotations
@@ -73,18 +73,19 @@ class Contestant:
         )
 
     @classmethod
-    def of(
-        cls, name: str, work: str, env: Mapping[str, str] | None = None, python: Path | None = None, **arguments: Any
-    ) -> Contestant:
-        """Start a contestant that runs ``work`` (``module:Class``), made with the arguments given.
+    def of(cls, name: str, work: str, env: Mapping[str, str] | None = None, **arguments: Any) -> Contestant:
+        """Start a contestant that runs ``work`` (``module:Class``), made with the arguments given."""
+        return cls(name, [sys.executable, "-m", "bench.contestant", work, json.dumps(arguments)], env)
 
-        ``python`` is the interpreter of another environment. There the work may import nothing of the project that
-        needs one of its packages.
+    @classmethod
+    def in_environment(cls, python: Path, name: str, work: str, **arguments: Any) -> Contestant:
+        """Start a contestant with the interpreter of another environment.
+
+        There ``work`` may import nothing of the project that needs one of its packages.
         """
-        command = [str(python or sys.executable), "-m", "bench.contestant", work, json.dumps(arguments)]
-        if python is not None:
-            env = {"PYTHONPATH": f"{_CHECKOUT}{os.pathsep}{_CHECKOUT / 'pipeline'}", **(env or {})}
-        return cls(name, command, env)
+        search = os.pathsep.join(map(str, (_CHECKOUT, _CHECKOUT / "pipeline")))
+        command = [str(python), "-m", "bench.contestant", work, json.dumps(arguments)]
+        return cls(name, command, {"PYTHONPATH": search})
 
     def fresh(self) -> Contestant:
         """Start another process of the same program, which has not worked yet."""

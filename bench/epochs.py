@@ -6,6 +6,7 @@ Only NumPy and the standard library are imported, because each peer runs in an e
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Batch", "Batches", "Epochs", "SampleFiles", "check_epoch", "time_epoch"]
+__all__ = ["Batch", "Batches", "CopiedEpochs", "Epochs", "SampleFiles", "check_epoch", "time_epoch"]
 
 SECONDS_MAX = 20.0
 """A run ends after this time, also in the middle of an epoch. The rate is that of the rows delivered until then."""
+WRITE_S = 60.0
+"""A peer gets a smaller copy if its own writer needs more time than this for all samples."""
 _MEMORY_INTERVAL_S = 0.25
 
 Batch = tuple[np.ndarray, np.ndarray | None]
@@ -41,28 +44,33 @@ class SampleFiles:
     @property
     def x(self) -> np.ndarray:
         """Return the samples, mapped into memory and not read."""
-        return np.load(self.folder / "x.npy", mmap_mode="r")
+        return _mapped(self.folder / "x.npy")
 
     @property
     def y(self) -> np.ndarray | None:
         """Return the labels, mapped into memory, or None for tokens."""
         path = self.folder / "y.npy"
-        return np.load(path, mmap_mode="r") if path.exists() else None
+        return _mapped(path) if path.exists() else None
 
     @property
     def marks(self) -> np.ndarray:
         """Return the mark of each row as float32."""
-        return np.load(self.folder / "marks.npy")
+        return np.array(_mapped(self.folder / "marks.npy"))
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
 
 
 def time_epoch(batches: Batches, *, seconds_max: float = SECONDS_MAX) -> dict[str, Any]:
-    """Take the batches of one epoch; return rows, seconds, bytes, ``first_batch_s`` and a checksum.
+    """Take the batches of one epoch; return rows, seconds, bytes, ``first_batch_s`` and the sum of marks and labels.
 
-    The clock starts before the first batch is asked for. Of each batch the first column and the labels are added up:
-    a light touch that proves a complete epoch.
+    The clock starts before the first batch is asked for. Adding up one column and the labels is a light touch of each
+    batch that proves a complete epoch.
     """
     rows = size_bytes = 0
-    first_s = checksum = 0.0
+    first_s = total = 0.0
     began = time.perf_counter()
     ends = began + seconds_max
     with closing(batches):
@@ -70,28 +78,23 @@ def time_epoch(batches: Batches, *, seconds_max: float = SECONDS_MAX) -> dict[st
             now = time.perf_counter()
             first_s = first_s or now - began
             rows, size_bytes = rows + len(x), size_bytes + x.nbytes
-            checksum += float(x.reshape(len(x), -1)[:, 0].sum(dtype=np.float64))
+            total += float(x.reshape(len(x), -1)[:, 1].sum(dtype=np.float64))
             if y is not None:
                 size_bytes += y.nbytes
-                checksum += float(y.sum(dtype=np.float64))
+                total += float(y.sum(dtype=np.float64))
             if now > ends:
                 break
         seconds = time.perf_counter() - began
-    return {
-        "rows": rows,
-        "seconds": seconds,
-        "delivered_bytes": size_bytes,
-        "first_batch_s": first_s,
-        "checksum": checksum,
-    }
+    facts = {"rows": rows, "seconds": seconds, "delivered_bytes": size_bytes, "first_batch_s": first_s}
+    return {**facts, "sum": total}
 
 
 def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = SECONDS_MAX) -> dict[str, Any]:
     """Take the batches of one epoch and check each row; return rows, ``wrong``, ``repeated``, ``missing``, ``jump``.
 
-    ``wrong`` counts the rows whose sample is not that of their number. ``missing`` counts only in a complete epoch.
-    ``jump`` is the mean distance in the data of two rows that were delivered one after the other: 1 without a shuffle,
-    a third of the rows when all are shuffled.
+    ``marks`` has one for each row of the data. ``wrong`` counts the rows whose sample is not that of their number.
+    ``missing`` is 0 if the epoch did not end within the time. ``jump`` is the mean distance in the data of two rows
+    that were delivered one after the other, as a share of the rows: a third when all are shuffled.
     """
     numbers, found = [], []
     ends = time.perf_counter() + seconds_max
@@ -110,8 +113,7 @@ def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = SEC
         "wrong": int(np.count_nonzero(values != marks[delivered])),
         "repeated": len(delivered) - distinct,
         "missing": 0 if cut else len(marks) - distinct,
-        "complete": not cut,
-        "jump": float(np.abs(np.diff(delivered)).mean()),
+        "jump": float(np.abs(np.diff(delivered)).mean()) / len(marks),
     }
 
 
@@ -123,6 +125,7 @@ class Epochs(ABC):
     def __init__(self, samples: str, workers: int = 0) -> None:
         self.samples = SampleFiles(Path(samples))
         self.workers = workers
+        self.rows = len(self.samples.x)
         self._epoch = -1
 
     @abstractmethod
@@ -130,25 +133,55 @@ class Epochs(ABC):
         """Return the shuffled batches of an epoch; closing the iterator ends its threads and processes."""
 
     def run(self) -> dict[str, Any]:
-        """Deliver one epoch, or as much of it as 20 s allow."""
+        """Deliver one epoch, or as much of it as 20 s allow; raise ``ValueError`` if a whole epoch has other rows."""
         with _memory(self.workers) as memory:
             facts = time_epoch(self._next())
+        if facts["rows"] == self.rows and not np.isclose(facts["sum"], self._expected_sum(), rtol=1e-6, atol=1):
+            raise ValueError(f"an epoch of {self.rows} rows has the sum {facts['sum']}, not {self._expected_sum()}")
         return facts | memory
 
     def check(self) -> dict[str, Any]:
         """Deliver one epoch and check each row of it."""
-        return check_epoch(self._next(), self.samples.marks)
+        return check_epoch(self._next(), self.samples.marks[: self.rows])
 
     def profile(self) -> dict[str, Any]:
         """Do the same as ``run``."""
         return self.run()
 
-    def close(self) -> None:
-        """Do nothing: there is no resource to release."""
+    def close(self) -> None:  # noqa: B027  most have nothing to release
+        """Release the resources of the reader."""
 
     def _next(self) -> Batches:
         self._epoch += 1
         return self.batches(self._epoch)
+
+    def _expected_sum(self) -> float:
+        labels = 0 if self.samples.y is None else self.rows * (self.rows - 1) // 2
+        return float(self.samples.marks[: self.rows].sum(dtype=np.float64)) + labels
+
+
+class CopiedEpochs(Epochs):
+    """A contestant that reads a copy in its own format, below ``target``; the first one there writes it."""
+
+    def __init__(self, samples: str, target: str, batch_rows: int, workers: int = 0) -> None:
+        super().__init__(samples, workers)
+        self.target, self.batch_rows = Path(target), batch_rows
+        partly, count = (self.target.with_name(f"{self.target.name}{ending}") for ending in (".partial", ".rows"))
+        if not self.target.exists():
+            shutil.rmtree(partly, ignore_errors=True)
+            count.write_text(str(self.write(partly, time.time() + WRITE_S)))
+            partly.rename(self.target)
+        self.rows = int(count.read_text())
+
+    @abstractmethod
+    def write(self, folder: Path, deadline: float) -> int:
+        """Write the samples to a new folder, the first ones if the clock reaches the deadline; return their number."""
+
+    @property
+    def copied(self) -> str:
+        """Return the size of the copy, as a part of the configuration."""
+        whole = len(self.samples.x)
+        return "all samples" if self.rows == whole else f"{self.rows:,} samples, written within {WRITE_S:g} s"
 
 
 @contextmanager

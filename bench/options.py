@@ -6,7 +6,10 @@ import os
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Options"]
+__all__ = ["SHAPE_NAMES", "Options"]
+
+SHAPE_NAMES = ("floats", "images", "tokens")
+"""The shapes of training data that ``training`` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,7 @@ class Options:
     DSBulk has counts of its own, because it takes minutes. ``warm_ups`` come before the runs where nodes answer reads.
     ``fresh`` is the number of processes of each contestant whose first run is measured. ``before_s`` and ``after_s``
     are the seconds before and after each fault of ``failover``; ``traffic_s`` is the duration of ``traffic``.
+    ``shapes`` are those of ``training``, and ``megabytes`` is the size of each.
     """
 
     runs: int = 5
@@ -29,6 +33,8 @@ class Options:
     before_s: float = 30.0
     after_s: float = 60.0
     traffic_s: float = 300.0
+    shapes: tuple[str, ...] = SHAPE_NAMES
+    megabytes: int = 500
 
     @property
     def cores(self) -> int:

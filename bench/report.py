@@ -21,11 +21,38 @@ from typing import Any
 
 import psutil
 
+from bench.options import SHAPE_NAMES
 from millrace.errors import InvalidSettingError
 
 __all__ = ["RATIOS", "Report", "Row", "machine", "versions"]
 
 _BRIDGE = ("clients", "lost", "p99_ms", "healthz_p99_ms", "bytes_per_client")
+
+_TRAINING = (
+    *(
+        f"training_warm_vs_{peer}"
+        for peer in (
+            "parquet",
+            "parquet_plain",
+            "litdata",
+            "lancedb",
+            "mosaicml",
+            "webdataset",
+            "redis_samples",
+            "annbatch",
+            "memmap",
+        )
+    ),
+    "training_vs_probe",
+    "training_cold_vs_rows",
+    "training_cold_vs_read",
+    "training_raw_vs_stored",
+    "training_cpu_vs_parquet",
+    "resume_vs_start",
+    "first_batch_ms",
+    "epoch_gap_ms",
+    "wait_p99_ms",
+)
 
 RATIOS = frozenset(
     {
@@ -50,6 +77,7 @@ RATIOS = frozenset(
         "orchestration_ten_vs_one",
         "chunk_p99_ms",
         *(key + peer for peer in ("", "_flask_sse", "_kafkasse") for key in _BRIDGE),
+        *(key + shape for shape in ("", *(f"_{name}" for name in SHAPE_NAMES)) for key in _TRAINING),
     }
 )
 """Names that other programs rely on; a benchmark may use no others."""

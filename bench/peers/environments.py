@@ -18,10 +18,9 @@ __all__ = ["interpreter", "locked_version"]
 _FOLDER = Path(__file__).parent
 
 
-
-def locked_version(peer: str) -> str:
-    """Return the version of the package ``peer`` in its requirements file."""
-    return f"\n{_locked(peer)}".partition(f"\n{peer}==")[2].split()[0]
+def locked_version(peer: str, package: str | None = None) -> str:
+    """Return the version of a package in the peer's requirements file, by default of that with the peer's name."""
+    return f"\n{_locked(peer)}".partition(f"\n{package or peer}==")[2].split()[0]
 
 
 def interpreter(peer: str, folder: Path, *, python: str = sys.executable) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.epochs import Batches, Epochs
+from bench.epochs import Batches, CopiedEpochs
 
 __all__ = ["LanceEpochs"]
 
@@ -18,24 +18,21 @@ _TABLE = "samples"
 _WRITE_ROWS = 1 << 14
 
 
-class LanceEpochs(Epochs):
-    """Read the table below ``target``; write it first if it is missing."""
+class LanceEpochs(CopiedEpochs):
+    """Read the copy, a table."""
 
     def __init__(self, samples: str, target: str, batch_rows: int, workers: int) -> None:
-        super().__init__(samples, workers)
         import lancedb  # type: ignore[import-not-found]  # installed for the benchmark alone
         from lancedb.streaming import StreamingDataset  # type: ignore[import-not-found]
         from torch.utils.data import DataLoader  # type: ignore[import-not-found]
 
-        self._target, self._batch_rows = Path(target), batch_rows
-        self._dataset, self._loader = StreamingDataset, DataLoader
-        if not self._target.exists():
-            self._write(lancedb)
+        self._lancedb, self._dataset, self._loader = lancedb, StreamingDataset, DataLoader
+        super().__init__(samples, target, batch_rows, workers)
+        multiprocessing.set_forkserver_preload(["lancedb.streaming"])  # else each worker imports it in each epoch
         self._table = lancedb.connect(target).open_table(_TABLE)
         self._transform = _Rows(self.samples.x.shape[1:])
-        splits = max(1, workers)
         self.configuration = (
-            f"StreamingDataset(shuffle=True, num_splits={splits}), a transform to tensors, defaults otherwise",
+            f"{self.copied}, StreamingDataset(shuffle=True, num_splits={max(1, workers)}), a transform to tensors",
             f"DataLoader(batch_size={batch_rows}, num_workers={workers})",
         )
 
@@ -44,13 +41,12 @@ class LanceEpochs(Epochs):
         dataset = self._dataset(
             self._table, shuffle_seed=7, epoch=epoch, num_splits=max(1, self.workers), transform=self._transform
         )
-        start = {"multiprocessing_context": "forkserver"} if self.workers else {}
-        for x, *y in self._loader(dataset, batch_size=self._batch_rows, num_workers=self.workers, **start):
+        start = {"multiprocessing_context": "forkserver"} if self.workers else {}  # its threads do not survive a fork
+        for x, *y in self._loader(dataset, batch_size=self.batch_rows, num_workers=self.workers, **start):
             yield x.numpy(), y[0].numpy() if y else None
 
-    def _write(self, lancedb: Any) -> None:
-        partly = self._target.with_name(f"{self._target.name}-partial")
-        shutil.rmtree(partly, ignore_errors=True)
+    def write(self, folder: Path, deadline: float) -> int:
+        """Write all samples, which takes seconds."""
         x, y = self.samples.x, self.samples.y
         values = pa.list_(pa.from_numpy_dtype(x.dtype), int(np.prod(x.shape[1:])))
         schema = pa.schema([("x", values)] + ([] if y is None else [("y", pa.int32())]))
@@ -63,8 +59,9 @@ class LanceEpochs(Epochs):
                     columns.append(pa.array(np.ascontiguousarray(y[begin : begin + _WRITE_ROWS])))
                 yield pa.record_batch(columns, schema=schema)
 
-        lancedb.connect(str(partly)).create_table(_TABLE, pa.RecordBatchReader.from_batches(schema, batches()))
-        partly.rename(self._target)
+        reader = pa.RecordBatchReader.from_batches(schema, batches())
+        self._lancedb.connect(str(folder)).create_table(_TABLE, reader)
+        return len(x)
 
 
 class _Rows:
@@ -74,8 +71,8 @@ class _Rows:
         self._sample = sample
 
     def __call__(self, batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
-        import torch
+        import torch  # type: ignore[import-not-found]
 
-        x = torch.from_numpy(batch.column(0).flatten().to_numpy(zero_copy_only=False)).reshape(-1, *self._sample)
-        columns = [x] if batch.num_columns == 1 else [x, torch.from_numpy(batch.column(1).to_numpy())]
+        x = torch.tensor(batch.column(0).flatten().to_numpy()).reshape(-1, *self._sample)
+        columns = [x] if batch.num_columns == 1 else [x, torch.tensor(batch.column(1).to_numpy())]
         return list(zip(*columns, strict=True))

@@ -76,7 +76,8 @@ def _tokens(random: np.random.Generator, rows: int, last: np.ndarray) -> np.ndar
 
 def _of_table(table: np.ndarray, random: np.random.Generator, rows: int, last: np.ndarray) -> np.ndarray:
     """Draw values from a table of quantiles, which is faster than from the distribution itself."""
-    return table[random.integers(0, len(table), (rows, *last.shape), np.uint16)]
+    values: np.ndarray = table[random.integers(0, len(table), (rows, *last.shape), np.uint16)]
+    return values
 
 
 @cache
