@@ -173,17 +173,17 @@ def _serve(spec: str, arguments: dict[str, Any]) -> None:
 
 
 def _measured(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the facts of a call with its seconds, unless it measured them, and its use of processor and memory.
+    """Return the facts of a call, with its seconds and its use of processor and memory unless it measured them itself.
 
-    Processes that it started and that have ended are included. ``workers_peak_bytes`` among its facts is the memory of
-    those; ``peak_rss_bytes`` is that of another program that did the work.
+    The processor time of processes that it started and that have ended is included. Their memory is the fact
+    ``workers_peak_bytes``, if it measured that.
     """
     began, before = time.perf_counter(), _usage()
     facts = call()
     facts.setdefault("seconds", time.perf_counter() - began)
     kernel_s, user_s, faults = (now - then for now, then in zip(_usage(), before, strict=True))
     facts.setdefault("peak_rss_bytes", peak_rss_bytes() + facts.get("workers_peak_bytes", 0))
-    return {**facts, "kernel_s": kernel_s, "cpu_s": user_s + kernel_s, "page_faults": faults}
+    return {"kernel_s": kernel_s, "cpu_s": user_s + kernel_s, "page_faults": faults, **facts}
 
 
 def _usage() -> tuple[float, float, int]:

@@ -60,10 +60,12 @@ class ProbeEpochs(Epochs):
     def run(self) -> dict[str, Any]:
         """Run the probe once; return what it measured."""
         facts = json.loads(self._call(self._read).splitlines()[-1])
+        size_bytes = facts["mb_s"] * facts["wall"] * 1e6
         return {
             "rows": facts["rows"],
             "seconds": facts["wall"],
-            "delivered_bytes": facts["mb_s"] * facts["wall"] * 1e6,
+            "cpu_s": facts["cpu_gb"] * size_bytes / 1e9,
+            "delivered_bytes": size_bytes,
             "first_batch_s": facts["ttfb"],
             "peak_rss_bytes": round(facts["rss"] * 2**20),
         }
