@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
@@ -59,6 +60,9 @@ _SECONDS = Seconds(1, 3600)
     help="of training data",
 )
 @click.option("--megabytes", default=500, show_default=True, type=click.IntRange(1, 10_000), help="of each shape")
+@click.option(
+    "--probe", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="program of a probe of training"
+)
 @click.option("--quiet", is_flag=True, help="no line for each run")
 def main(names: tuple[str, ...], **chosen_options: Any) -> None:
     """Run the benchmarks NAME, or all; without a name, list them.

@@ -1,12 +1,11 @@
 """A probe of a training reader, a program of one file outside this project, run with its own code and data.
 
-``MILLRACE_BENCH_PROBE`` names the file. It has the commands ``load``, ``read`` and ``mem``, and prints JSON.
+The option ``--probe`` names the file. It has the commands ``load``, ``read`` and ``mem``, and prints JSON.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,20 +15,9 @@ from typing import Any
 from bench.epochs import Batches, Epochs
 from millrace.errors import StackError
 
-__all__ = ["VARIABLE", "ProbeEpochs", "probe_file"]
+__all__ = ["ProbeEpochs"]
 
-VARIABLE = "MILLRACE_BENCH_PROBE"
 _TIMEOUT_S = 600
-
-
-def probe_file() -> Path | None:
-    """Return the file that the environment names, or None; raise ``StackError`` if there is no such file."""
-    name = os.environ.get(VARIABLE)
-    if not name:
-        return None
-    if not Path(name).is_file():
-        raise StackError(f"{VARIABLE} is {name}, which is no file")
-    return Path(name)
 
 
 class ProbeEpochs(Epochs):

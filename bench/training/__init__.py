@@ -12,7 +12,6 @@ from bench.cluster import cluster
 from bench.data import scratch
 from bench.options import Options
 from bench.peers.environments import locked_version
-from bench.peers.probe import VARIABLE, probe_file
 from bench.report import Report
 from bench.training.contestants import PEERS
 from bench.training.figures import Figures
@@ -60,5 +59,5 @@ def _explain(report: Report, options: Options, others_cores: list[float]) -> Non
         f"20 s. Other programs, and servers and workers of a contestant, took {mean:.2f} cores on average and "
         f"{most:.2f} at most."
     )
-    if probe_file() is None:
-        report.notes.append(f"There is no training_vs_probe: {VARIABLE} names no file.")
+    if options.probe is None:
+        report.notes.append("There is no training_vs_probe: --probe names no file.")

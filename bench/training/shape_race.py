@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from bench.contestant import Contestant, Outcome, contestants
 from bench.options import Options
-from bench.peers.probe import probe_file
 from bench.race import best, race
 from bench.report import Report
 from bench.training.contestants import (
@@ -62,8 +61,7 @@ class ShapeRace:
             self._waits(batch_rows)
 
     def _warm(self, batch_rows: int) -> None:
-        probe = probe_file()
-        outcomes = self._raced(warm(self.shape, batch_rows, probe))
+        outcomes = self._raced(warm(self.shape, batch_rows, self.options.probe))
         rate = {name: best(of_one).rows_per_s for name, of_one in outcomes.items()}
         of = {form: ours(form, batch_rows) for form in ("stored", "raw", "decoded")}
         gzip, plain, memmap = (f"{name}, {batch_rows}" for name in ("Parquet, gzip", "Parquet, plain", "memmap"))
@@ -73,7 +71,7 @@ class ShapeRace:
         self._ratio("training_raw_vs_stored", rate[of["raw"]] / rate[of["stored"]])
         self._ratio("training_cpu_vs_parquet", _cpu_s_per_gb(outcomes[gzip]) / _cpu_s_per_gb(outcomes[of["stored"]]))
         for form, name in of.items():
-            if probe is not None:
+            if self.options.probe is not None:
                 self._ratio("training_vs_probe", rate[name] / rate[f"probe, {_PROBE_FORMS[form]}, {batch_rows}"])
 
     def _peer(self, peer: Peer) -> None:
