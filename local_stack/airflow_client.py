@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 
@@ -17,6 +19,8 @@ __all__ = ["AirflowClient", "RunResult"]
 
 FINISHED = ("success", "failed")
 PARSE_INTERVAL_S = 1.0
+_TRIGGERS_AGAIN_MAX = 3
+_SERVER_ERROR, _CONFLICT = 500, 409
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,22 @@ class AirflowClient:
         return "; ".join(f"{error['filename']}: {error['stack_trace'].splitlines()[-1]}" for error in errors)
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a run with this configuration; return its run id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self._ask("POST", f"/api/v2/dags/{_id(dag_id)}/dagRuns", json=body)["dag_run_id"])
+        """Start a run with this configuration; return its run id.
+
+        SQLite may refuse one of several writers at once, and Airflow then answers 500. The request is sent again with
+        the same run id, so that there is one run in any case.
+        """
+        run_id = f"manual__{datetime.now(UTC).isoformat()}_{uuid4().hex[:8]}"
+        body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
+        path = f"/api/v2/dags/{_id(dag_id)}/dagRuns"
+        response = self._send("POST", path, json=body)
+        for _ in range(_TRIGGERS_AGAIN_MAX):
+            if response.status_code != _SERVER_ERROR:
+                break
+            response = self._send("POST", path, json=body)
+            if response.status_code == _CONFLICT:
+                return run_id
+        return str(self._checked(response)["dag_run_id"])
 
     def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float, results: tuple[str, ...] = ()) -> RunResult:
         """Return the final state of the run and the return values of its tasks.
@@ -127,12 +144,20 @@ class AirflowClient:
         return self._ask("PATCH", path, json=body)
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
+        return self._checked(self._send(method, path, **options))
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **options)
+            return self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise StackError(f"Airflow at {self.url} does not respond ({error})", hint="./run up airflow") from error
+
+    def _checked(self, response: httpx.Response) -> Any:
         if response.is_error:
-            raise StackError(f"Airflow refuses {method} {path} ({response.status_code}): {_detail(response)}")
+            request = response.request
+            raise StackError(
+                f"Airflow refuses {request.method} {request.url.path} ({response.status_code}): {_detail(response)}"
+            )
         return response.json()
 
 

@@ -21,6 +21,7 @@ class FakeAirflow(BaseHTTPRequestHandler):
 
     requests: list[tuple[str, str, Any]]
     waits: list[dict[str, Any]]
+    triggered: list[tuple[int, str]]
 
     def _respond(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
@@ -44,7 +45,9 @@ class FakeAirflow(BaseHTTPRequestHandler):
         if self.path.partition("?")[0].endswith("/wait"):
             return 200, "".join(json.dumps(line) + "\n" for line in self.waits)
         if self.path.endswith("/dagRuns"):
-            return (400, '{"detail": "Invalid input for param x"}') if body["conf"] else (200, '{"dag_run_id": "a+b"}')
+            if body["conf"]:
+                return 400, '{"detail": "Invalid input for param x"}'
+            return self.triggered.pop(0) if self.triggered else (200, '{"dag_run_id": "a+b"}')
         if self.path.startswith("/api/v2/importErrors"):
             return 200, '{"import_errors": [{"filename": "d.py", "stack_trace": "T\\nKeyError: 1"}]}'
         return 404, "not here"
@@ -55,7 +58,7 @@ class FakeAirflow(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    FakeAirflow.requests, FakeAirflow.waits = [], []
+    FakeAirflow.requests, FakeAirflow.waits, FakeAirflow.triggered = [], [], []
     with ThreadingHTTPServer(("127.0.0.1", 0), FakeAirflow) as serving:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
@@ -76,7 +79,28 @@ def url(server: ThreadingHTTPServer) -> str:
 
 def test_a_run_is_triggered_without_a_date_and_its_id_comes_back(client: AirflowClient) -> None:
     assert client.trigger("d", {}) == "a+b"
-    assert FakeAirflow.requests[-1] == ("POST", "/api/v2/dags/d/dagRuns", {"logical_date": None, "conf": {}})
+    method, path, body = FakeAirflow.requests[-1]
+    assert (method, path) == ("POST", "/api/v2/dags/d/dagRuns")
+    assert body == {"logical_date": None, "conf": {}, "dag_run_id": body["dag_run_id"]}
+
+
+@pytest.mark.parametrize("second", [(200, '{"dag_run_id": "%s"}'), (409, '{"detail": "exists"}')])
+def test_a_trigger_that_the_database_refused_is_sent_again_with_the_same_run_id(
+    client: AirflowClient, second: tuple[int, str]
+) -> None:
+    FakeAirflow.triggered = [(500, '{"detail": "Database error"}'), second]
+    run_id = client.trigger("d", {})
+    sent = [body["dag_run_id"] for _, path, body in FakeAirflow.requests if path.endswith("/dagRuns")]
+    assert len(sent) == 2
+    assert len(set(sent)) == 1
+    assert run_id == (sent[0] if second[0] == 409 else "%s")
+
+
+def test_a_trigger_that_the_database_refuses_each_time_raises_an_error(client: AirflowClient) -> None:
+    FakeAirflow.triggered = [(500, '{"detail": "Database error"}')] * 9
+    with pytest.raises(StackError, match=r"\(500\): Database error"):
+        client.trigger("d", {})
+    assert len(FakeAirflow.triggered) == 5
 
 
 def test_a_refused_request_raises_airflows_own_message(client: AirflowClient) -> None:
