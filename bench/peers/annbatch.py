@@ -20,9 +20,9 @@ class AnnBatchEpochs(CopiedEpochs):
     """Read the copy, a store in zarr. annbatch has threads of its own and advises against workers."""
 
     def __init__(self, samples: str, target: str, batch_rows: int, window_rows: int) -> None:
-        import annbatch  # type: ignore[import-not-found]
-        import anndata  # type: ignore[import-not-found]  # installed for the benchmark alone
-        import zarr  # type: ignore[import-not-found]
+        import annbatch
+        import anndata
+        import zarr
 
         zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})  # as its README asks for local files
         self._anndata, self._annbatch, self._zarr = anndata, annbatch, zarr

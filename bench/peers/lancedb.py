@@ -22,9 +22,9 @@ class LanceEpochs(CopiedEpochs):
     """Read the copy, a table."""
 
     def __init__(self, samples: str, target: str, batch_rows: int, workers: int) -> None:
-        import lancedb  # type: ignore[import-not-found]  # installed for the benchmark alone
-        from lancedb.streaming import StreamingDataset  # type: ignore[import-not-found]
-        from torch.utils.data import DataLoader  # type: ignore[import-not-found]
+        import lancedb
+        from lancedb.streaming import StreamingDataset
+        from torch.utils.data import DataLoader
 
         self._lancedb, self._dataset, self._loader = lancedb, StreamingDataset, DataLoader
         super().__init__(samples, target, batch_rows, workers)
@@ -71,7 +71,7 @@ class _Rows:
         self._sample = sample
 
     def __call__(self, batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
-        import torch  # type: ignore[import-not-found]
+        import torch
 
         x = torch.tensor(batch.column(0).flatten().to_numpy()).reshape(-1, *self._sample)
         columns = [x] if batch.num_columns == 1 else [x, torch.tensor(batch.column(1).to_numpy())]

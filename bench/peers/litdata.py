@@ -22,7 +22,7 @@ class LitDataEpochs(CopiedEpochs):
     """Read the optimized copy. Tokens have no headers and are read as blocks, others are a tensor and a number."""
 
     def __init__(self, samples: str, target: str, batch_rows: int, workers: int) -> None:
-        import litdata  # type: ignore[import-not-found]  # installed for the benchmark alone
+        import litdata
 
         self._litdata = litdata
         super().__init__(samples, target, batch_rows, workers)
@@ -60,7 +60,7 @@ class LitDataEpochs(CopiedEpochs):
 
 
 def _samples(samples: SampleFiles, begin: int) -> Iterator[Any]:
-    import torch  # type: ignore[import-not-found]
+    import torch
 
     x, y = np.array(samples.x[begin : begin + _BLOCK_ROWS]), samples.y
     for number, sample in enumerate(torch.from_numpy(x)):

@@ -15,7 +15,7 @@ class MosaicEpochs(CopiedEpochs):
     """Read the copy in MDS shards."""
 
     def __init__(self, samples: str, target: str, batch_rows: int, workers: int) -> None:
-        import streaming  # type: ignore[import-not-found]  # installed for the benchmark alone
+        import streaming
 
         self._streaming = streaming
         super().__init__(samples, target, batch_rows, workers)

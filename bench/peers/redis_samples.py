@@ -20,7 +20,7 @@ class RedisSampleEpochs(Epochs):
 
     def __init__(self, samples: str, path: str, batch_rows: int, workers: int) -> None:
         super().__init__(samples, workers)
-        import torch.utils.data  # type: ignore[import-not-found]  # installed for the benchmark alone
+        import torch.utils.data
 
         self._data, self._batch_rows = torch.utils.data, batch_rows
         self._dataset = _Samples(path, self.samples)

@@ -22,7 +22,7 @@ class WebDatasetEpochs(CopiedEpochs):
     """Read the copy in tar shards."""
 
     def __init__(self, samples: str, target: str, batch_rows: int, workers: int) -> None:
-        import webdataset  # type: ignore[import-not-found]  # installed for the benchmark alone
+        import webdataset
 
         self._webdataset = webdataset
         super().__init__(samples, target, batch_rows, workers)
