@@ -18,24 +18,36 @@ from bench.epochs import Batch, Batches, Epochs
 
 __all__ = ["ParquetWindows", "write_samples"]
 
+_ENCODINGS = {"binary": "fixed_size_binary without a dictionary", "lists": "lists of fixed size with a dictionary"}
 
-def write_samples(x: np.ndarray, y: np.ndarray | None, path: Path, *, codec: str, group_rows: int) -> None:
-    """Write samples as binary values of fixed size and labels as int32, ``group_rows`` in a row group.
 
-    Binary values of fixed size are the form of Parquet that is read fastest: lists have levels to decode.
+def write_samples(
+    x: np.ndarray, y: np.ndarray | None, path: Path, *, codec: str, encoding: str, group_rows: int
+) -> None:
+    """Write samples and labels, ``group_rows`` in a row group.
+
+    The ``encoding`` of samples is ``binary``, values of fixed size, which need no decoding, or ``lists``, which are
+    decoded but may have a dictionary, so that there is less to decompress.
     """
-    kind = pa.binary(x[0].nbytes)
+    kind = pa.binary(x[0].nbytes) if encoding == "binary" else pa.list_(pa.from_numpy_dtype(x.dtype), x[0].size)
     schema = pa.schema([("x", kind)] + ([] if y is None else [("y", pa.int32())]))
     how: dict[str, Any] = {"compression": codec, "compression_level": 1} if codec == "gzip" else {"compression": "none"}
+    how["use_dictionary"] = ["x.list.element"] if encoding == "lists" else False
     partial = path.with_suffix(".partial")
-    with pq.ParquetWriter(partial, schema, use_dictionary=False, write_statistics=False, **how) as writer:
+    with pq.ParquetWriter(partial, schema, write_statistics=False, **how) as writer:
         for begin in range(0, len(x), group_rows):
             rows = np.ascontiguousarray(x[begin : begin + group_rows])
-            columns = [pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])]
+            columns = [_column(rows, kind)]
             if y is not None:
                 columns.append(pa.array(np.ascontiguousarray(y[begin : begin + group_rows])))
             writer.write_batch(pa.record_batch(columns, schema=schema), row_group_size=group_rows)
     partial.replace(path)
+
+
+def _column(rows: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), kind.list_size)
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])
 
 
 class ParquetWindows(Epochs):
@@ -46,20 +58,27 @@ class ParquetWindows(Epochs):
     """
 
     def __init__(
-        self, samples: str, batch_rows: int, path: str, codec: str, group_rows: int, window_groups: int
+        self,
+        samples: str,
+        batch_rows: int,
+        path: str,
+        codec: str,
+        encoding: str,
+        group_rows: int,
+        window_groups: int,
     ) -> None:
         super().__init__(samples)
         self._path, self._batch_rows, self._window_groups = path, batch_rows, window_groups
         x, y = self.samples.x, self.samples.y
         if not Path(path).exists():
-            write_samples(x, y, Path(path), codec=codec, group_rows=group_rows)
+            write_samples(x, y, Path(path), codec=codec, encoding=encoding, group_rows=group_rows)
         self._x_dtype, self._x_shape, self._has_labels = x.dtype, x.shape[1:], y is not None
         self._row = np.dtype((np.void, x[0].nbytes))
         self._local = threading.local()
         metadata = self._file.metadata
         self._group_rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.configuration = (
-            f"{codec}, row groups of {group_rows} rows, samples as fixed_size_binary, no dictionary",
+            f"{codec}, row groups of {group_rows} rows, samples as {_ENCODINGS[encoding]}",
             f"windows of {window_groups} row groups permuted, batches of {batch_rows}",
             f"{_threads()} threads, one row group each; the next window is read ahead",
         )
@@ -113,7 +132,8 @@ class ParquetWindows(Epochs):
         for column, out in zip(table.columns, columns, strict=True):
             at = 0
             for chunk in column.chunks:  # one, unless pyarrow cuts a large one
-                values = np.frombuffer(chunk.buffers()[1], out.dtype, len(chunk), chunk.offset * out.itemsize)
+                buffer = chunk.values.buffers()[1] if pa.types.is_fixed_size_list(chunk.type) else chunk.buffers()[1]
+                values = np.frombuffer(buffer, out.dtype, len(chunk), chunk.offset * out.itemsize)
                 out[places[at : at + len(values)]] = values
                 at += len(values)
 

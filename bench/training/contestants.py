@@ -19,11 +19,13 @@ __all__ = [
     "FIRST_BATCH",
     "PEERS",
     "PEER_BATCH_ROWS",
+    "PARQUET",
     "Peer",
     "Starters",
     "cold",
     "of_peer",
     "ours",
+    "parquet",
     "starts",
     "waits",
     "warm",
@@ -35,6 +37,9 @@ _WINDOW_CHUNKS = 8
 """The chunks in a window of all lanes with ``window_chunks=1``; the windows of Parquet have as many row groups."""
 
 FIRST_BATCH = "time to the first batch"
+
+PARQUET = (("gzip", "binary"), ("gzip", "lists"), ("plain", "binary"))
+"""Codec and encoding; compressed lists may have less to decompress, and the better one counts."""
 
 Starter = Callable[[str], Contestant]
 """Start a contestant of that name."""
@@ -67,6 +72,11 @@ def ours(form: str, batch_rows: int) -> str:
     return f"Millrace, {form}, {batch_rows}"
 
 
+def parquet(codec: str, encoding: str, batch_rows: int) -> str:
+    """Return the name of Parquet as a contestant."""
+    return f"Parquet, {codec}, {encoding}, {batch_rows}"
+
+
 def warm(shape: Prepared, batch_rows: int, probe: Path | None) -> Starters:
     """Return Millrace in each form, Parquet, memmap and the probe, with one size of batches."""
     local = partial(_local, shape, batch_rows=batch_rows)
@@ -74,9 +84,9 @@ def warm(shape: Prepared, batch_rows: int, probe: Path | None) -> Starters:
     decoded = _millrace(shape, "decoded", batch_rows, cache_bytes=2 * shape.version.raw_bytes)
     starters[ours("decoded", batch_rows)] = decoded
     groups = {"group_rows": shape.chunk_rows, "window_groups": _WINDOW_CHUNKS}
-    for codec in ("gzip", "plain"):
-        file = {"path": str(shape.folder / f"{codec}.parquet"), "codec": codec}
-        starters[f"Parquet, {codec}, {batch_rows}"] = local(
+    for codec, encoding in PARQUET:
+        file = {"path": str(shape.folder / f"{codec}-{encoding}.parquet"), "codec": codec, "encoding": encoding}
+        starters[parquet(codec, encoding, batch_rows)] = local(
             "bench.peers.parquet_windows:ParquetWindows", **file, **groups
         )
     starters[f"memmap, {batch_rows}"] = local("bench.peers.memmap:MemmapGather")

@@ -14,8 +14,10 @@ from bench.peers.parquet_windows import ParquetWindows
 from bench.training.samples import SHAPES, make_samples
 
 
-def parquet(samples: str, path: Path, batch_rows: int, *, group_rows: int = 700, windows: int = 3) -> ParquetWindows:
-    return ParquetWindows(samples, batch_rows, str(path), "gzip", group_rows, windows)
+def parquet(
+    samples: str, path: Path, batch_rows: int, *, encoding: str = "binary", group_rows: int = 700, windows: int = 3
+) -> ParquetWindows:
+    return ParquetWindows(samples, batch_rows, str(path), "gzip", encoding, group_rows, windows)
 
 
 def correct(reader: Epochs) -> bool:
@@ -27,7 +29,9 @@ def correct(reader: Epochs) -> bool:
 @pytest.mark.parametrize("name", SHAPES)
 def test_each_row_comes_once_in_both(tmp_path: Path, name: str, batch_rows: int) -> None:
     samples = str(make_samples(name, 1, tmp_path).folder)
-    assert correct(parquet(samples, tmp_path / "x.parquet", batch_rows, group_rows=50))
+    for encoding in ("binary", "lists"):
+        path = tmp_path / f"{encoding}.parquet"
+        assert correct(parquet(samples, path, batch_rows, encoding=encoding, group_rows=50))
     assert correct(MemmapGather(samples, batch_rows))
 
 
@@ -60,3 +64,14 @@ def test_an_epoch_that_is_left_ends_its_threads(tmp_path: Path) -> None:
     next(batches)
     batches.close()
     assert next(batches, None) is None
+
+
+def test_lists_have_a_dictionary_and_binary_values_have_none(tmp_path: Path) -> None:
+    samples = str(make_samples("floats", 1, tmp_path).folder)
+    encodings = {}
+    for encoding in ("binary", "lists"):
+        path = tmp_path / f"{encoding}.parquet"
+        parquet(samples, path, 256, encoding=encoding)
+        encodings[encoding] = set(pq.ParquetFile(path).metadata.row_group(0).column(0).encodings)
+    assert "RLE_DICTIONARY" in encodings["lists"]
+    assert "RLE_DICTIONARY" not in encodings["binary"]

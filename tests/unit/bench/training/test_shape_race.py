@@ -26,8 +26,9 @@ RATES = {
     "Millrace, stored, 4096": 220.0,
     "Millrace, raw, 4096": 330.0,
     "Millrace, decoded, 4096": 1200.0,
-    "Parquet, gzip, 256": 100.0,
-    "Parquet, plain, 256": 200.0,
+    "Parquet, gzip, binary, 256": 80.0,
+    "Parquet, gzip, lists, 256": 100.0,
+    "Parquet, plain, binary, 256": 200.0,
     "memmap, 256": 500.0,
     "probe, gzip, 256": 100.0,
     "probe, raw, 256": 500.0,
@@ -137,12 +138,12 @@ def test_every_rate_has_the_peak_memory_beside_it() -> None:
 
 def test_a_wrong_row_and_a_row_that_millrace_repeats_are_failures(machine: Machine) -> None:
     machine.check_facts = {
-        "Parquet, gzip, 256": {"wrong": 3, "repeated": 0, "missing": 0, "jump": 0.3},
+        "Parquet, gzip, binary, 256": {"wrong": 3, "repeated": 0, "missing": 0, "jump": 0.3},
         "Millrace, raw, 256": {"wrong": 0, "repeated": 2, "missing": 2, "jump": 0.3},
         "lancedb, 2 workers": {"wrong": 0, "repeated": 0, "missing": 1, "jump": 0.3},
     }
     report, _ = raced()
     assert report.failures[0] == "floats: Millrace, raw, 256: of 100 rows 2 came twice and 2 never"
-    assert "floats: Parquet, gzip, 256: 3 rows are not those of their number" in report.failures
+    assert "floats: Parquet, gzip, binary, 256: 3 rows are not those of their number" in report.failures
     assert all(failure.startswith(("floats: Millrace", "floats: Parquet")) for failure in report.failures)
     assert "floats: lancedb, 2 workers: of 100 rows 0 came twice and 1 never" in report.notes
