@@ -22,7 +22,9 @@ __all__ = ["Batch", "Batches", "CopiedEpochs", "Epochs", "SampleFiles", "check_e
 
 SECONDS_MAX = 20.0
 """A run ends after this time, also in the middle of an epoch. The rate is that of the rows delivered until then."""
-WRITE_S = 60.0
+CHECK_S = 10.0
+"""A check of an epoch ends after this time."""
+WRITE_S = 30.0
 """A peer gets a smaller copy if its own writer needs more time than this for all samples."""
 _MEMORY_INTERVAL_S = 0.25
 
@@ -89,7 +91,7 @@ def time_epoch(batches: Batches, *, seconds_max: float = SECONDS_MAX) -> dict[st
     return {**facts, "sum": total}
 
 
-def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = SECONDS_MAX) -> dict[str, Any]:
+def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = CHECK_S) -> dict[str, Any]:
     """Take the batches of one epoch and check each row; return rows, ``wrong``, ``repeated``, ``missing``, ``jump``.
 
     ``marks`` has one for each row of the data. ``wrong`` counts the rows whose sample is not that of their number.

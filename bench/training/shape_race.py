@@ -46,7 +46,7 @@ class ShapeRace:
     report: Report
     figures: Figures
     others_cores: list[float] = field(default_factory=list)
-    """The cores that other programs used during each run."""
+    """The cores that other programs used during each run of Millrace."""
 
     def run(self) -> None:
         """Run every group; those of one group run in turn."""
@@ -128,7 +128,8 @@ class ShapeRace:
             started = _started(starters, stack, self._check)
             outcomes = race(started, self.options.runs, meter=meter, say=self.options.say, enough_s=_ENOUGH_S)
         for name, of_one in outcomes.items():
-            self.others_cores += [o.facts["others_cpu_s"] / o.seconds for o in of_one]
+            if name.startswith(_MILLRACE):
+                self.others_cores += [o.facts["others_cpu_s"] / o.seconds for o in of_one]
             if not any(row.what == self._what(name) for row in self.report.rows):
                 fastest = best(of_one)
                 self._add(name, fastest.rows_per_s, "rows/s", fastest.peak_rss_bytes)

@@ -148,7 +148,7 @@ def test_a_copy_is_written_once_and_may_hold_only_the_first_rows(tmp_path: Path)
         copy = Copy(samples, target, 10)
         assert copy.run()["rows"] == copy.rows == 40
         assert copy.check()["missing"] == 0
-        assert copy.copied == "40 samples, written within 60 s"
+        assert copy.copied == "40 samples, written within 30 s"
     assert Copy.written == 1
 
 
