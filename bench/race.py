@@ -82,7 +82,7 @@ def _metered(contestant: Contestant, meter: Callable[[], float]) -> Outcome:
     nodes, before = meter(), psutil.cpu_times()
     outcome = contestant.ask()
     after = psutil.cpu_times()
-    outcome.facts["nodes_cpu_s"] = meter() - nodes
+    outcome.facts.setdefault("nodes_cpu_s", meter() - nodes)  # a contestant may have measured a part of its work
     busy = sum(getattr(after, kind) - getattr(before, kind) for kind in ("user", "nice", "system", "irq", "softirq"))
     own = outcome.facts.get("cpu_s", 0.0) + outcome.facts["nodes_cpu_s"]
     outcome.facts["others_cpu_s"] = max(0.0, busy - own)

@@ -56,8 +56,12 @@ def _explain(report: Report, options: Options, others_cores: list[float]) -> Non
     mean, most = statistics.mean(others_cores), max(others_cores)
     report.notes.append(
         f"Rates are of the best of {options.runs} runs, or of fewer where those took 20 s together. A run ends after "
-        f"20 s. While Millrace ran, other programs took {mean:.2f} cores on average and {most:.2f} at most. Above 0.1 "
-        "the figures are not of a quiet machine."
+        "20 s. Epochs of Millrace follow each other without a pause, and it begins an epoch during the last one. The "
+        "others begin each epoch anew."
+    )
+    report.notes.append(
+        f"While Parquet ran, other programs took {mean:.2f} cores on average and {most:.2f} at most. Above 0.1 the "
+        "figures are not of a quiet machine."
     )
     if options.probe is None:
         report.notes.append("There is no training_vs_probe: --probe names no file.")

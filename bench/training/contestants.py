@@ -146,9 +146,15 @@ def waits(shape: Prepared, batch_rows: int, step_s: float) -> Contestant:
 
 
 def _millrace(shape: Prepared, form: str, batch_rows: int, **options: Any) -> Starter:
-    dataset = shape.datasets.get(form, shape.datasets["stored"])
-    arguments = {"samples": str(shape.samples.folder), "dataset": dataset, "batch_rows": batch_rows, **options}
-    env = shape.on.environment if form == "cold" else shape.warm
+    is_cold = form == "cold"
+    env, servers = (shape.on.environment, shape.nodes) if is_cold else (shape.warm, [shape.redis.process.pid])
+    arguments = {
+        "samples": str(shape.samples.folder),
+        "dataset": shape.datasets.get(form, shape.datasets["stored"]),
+        "batch_rows": batch_rows,
+        "servers": servers,
+        **options,
+    }
     return partial(Contestant.of, work="bench.training.ours:TrainingEpochs", env=env, **arguments)
 
 

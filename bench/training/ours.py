@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from bench.epochs import Batches, Epochs
@@ -22,12 +23,15 @@ _SLEEP_S = 0.001
 class TrainingEpochs(Epochs):
     """Read epochs of the latest version through its training loader, from the tier that the environment offers.
 
-    The tail is ``uneven``, so that each row comes in every epoch.
+    A run is two epochs without a pause between them. The second one is the run's result: the loader begins an epoch
+    during the last one, and each of them has the work of one epoch. The first one, after a pause, is a fact of its own.
+    The tail is ``uneven``, so that each row comes in every epoch. ``servers`` are the processes that serve it.
     """
 
-    def __init__(self, samples: str, dataset: str, batch_rows: int, **options: Any) -> None:
+    def __init__(self, samples: str, dataset: str, batch_rows: int, servers: list[int], **options: Any) -> None:
         super().__init__(samples)
         self._store = connect()
+        self._servers = [psutil.Process(pid) for pid in servers]
         self._loader = self._store.dataset(dataset).training(
             global_batch_rows=batch_rows, seed=_SEED, tail="uneven", **options
         )
@@ -43,14 +47,27 @@ class TrainingEpochs(Epochs):
             yield batch["x"], batch.get("y")
 
     def run(self) -> dict[str, Any]:
-        """Deliver one epoch; the chunks that came from each tier are counted since the loader was made."""
+        """Deliver two epochs; the chunks that came from each tier are counted since the loader was made."""
+        self._epoch += 1  # the epoch that was begun before the pause is left out
+        first = super().run()
+        own_s, servers_s = time.process_time(), self._servers_cpu_s()
         facts = super().run()
-        return {**facts, "tiers": dict(self._loader.facts().tiers)}
+        return {
+            **facts,
+            "cpu_s": time.process_time() - own_s,
+            "nodes_cpu_s": self._servers_cpu_s() - servers_s,
+            "first_rows_per_s": first["rows"] / first["seconds"],
+            "tiers": dict(self._loader.facts().tiers),
+        }
 
     def close(self) -> None:
         """Close the loader and disconnect."""
         self._loader.close()
         self._store.close()
+
+    def _servers_cpu_s(self) -> float:
+        times = [server.cpu_times() for server in self._servers]
+        return float(sum(spent.user + spent.system for spent in times))
 
 
 class TrainingStarts:
@@ -134,14 +151,14 @@ class ReadBatches(Epochs):
     def __init__(self, samples: str, dataset: str) -> None:
         super().__init__(samples)
         self._store = connect()
-        self._name = dataset
+        self._dataset = self._store.dataset(dataset)
         self.configuration = ("to_batches, no shuffle",)
 
     def batches(self, epoch: int) -> Batches:
         """Yield the columns of each record batch, without a copy."""
         del epoch
         x = self.samples.x
-        for batch in self._store.dataset(self._name).to_batches():
+        for batch in self._dataset.to_batches():
             yield (
                 _array(batch.column(0), x.dtype, x.shape[1:]),
                 None if len(batch.columns) == 1 else _array(batch.column(1), np.dtype(np.int32), ()),

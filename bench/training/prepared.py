@@ -54,6 +54,12 @@ class Prepared:
         """Return the environment of a contestant that reads from Redis."""
         return {**self.on.environment, "MILLRACE_REDIS__URL": self.redis.url}
 
+    @property
+    def nodes(self) -> list[int]:
+        """Return the processes of the nodes."""
+        rows = self.on.stack.status()
+        return [row["pid"] for row in rows if row["service"].startswith("cassandra") and row["pid"]]
+
 
 def prepare(samples: Samples, on: Cluster, redis: OwnRedis, folder: Path) -> Prepared:
     """Load the samples twice, and warm one dataset in the form that the cache chooses, the other in the other form."""

@@ -46,7 +46,7 @@ class ShapeRace:
     report: Report
     figures: Figures
     others_cores: list[float] = field(default_factory=list)
-    """The cores that other programs used during each run of Millrace."""
+    """The cores that other programs used during each run of Parquet, which has one process and no servers."""
 
     def run(self) -> None:
         """Run every group; those of one group run in turn."""
@@ -128,11 +128,14 @@ class ShapeRace:
             started = _started(starters, stack, self._check)
             outcomes = race(started, self.options.runs, meter=meter, say=self.options.say, enough_s=_ENOUGH_S)
         for name, of_one in outcomes.items():
-            if name.startswith(_MILLRACE):
+            if name.startswith("Parquet"):
                 self.others_cores += [o.facts["others_cpu_s"] / o.seconds for o in of_one]
             if not any(row.what == self._what(name) for row in self.report.rows):
                 fastest = best(of_one)
                 self._add(name, fastest.rows_per_s, "rows/s", fastest.peak_rss_bytes)
+                if "first_rows_per_s" in fastest.facts:
+                    first = max(o.facts["first_rows_per_s"] for o in of_one)
+                    self._add(f"{name}: an epoch after a pause", first, "rows/s", fastest.peak_rss_bytes)
                 self._add(f"{name}: processor time, servers included", _cpu_s_per_gb(of_one), "s of a core/GB")
                 self.report.notes.append(f"{self._what(name)}: {of_one[0].facts['configuration']}.")
         return outcomes

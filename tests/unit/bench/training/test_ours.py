@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ class Loader:
         self.x, self.y = (np.load(samples.folder / name) for name in ("x.npy", "y.npy"))
         self.options, self.first_s = options, first_s
         self.epoch, self.row, self.closed = 0, 0, False
+        self.epochs: list[int] = []
 
     def __enter__(self) -> Loader:
         return self
@@ -39,6 +41,7 @@ class Loader:
         return -(-ROWS // self.options["global_batch_rows"])
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        self.epochs.append(self.epoch)
         time.sleep(self.first_s)
         order = np.random.default_rng(self.epoch).permutation(ROWS)
         for at in range(self.row, ROWS, self.options["global_batch_rows"]):
@@ -89,13 +92,26 @@ def samples(tmp_path: Path) -> Samples:
 def test_an_epoch_has_each_row_once_and_says_where_the_chunks_came_from(
     samples: Samples, loaders: list[Loader]
 ) -> None:
-    contestant = TrainingEpochs(str(samples.folder), "floats", 256, cache_bytes=5)
+    contestant = TrainingEpochs(str(samples.folder), "floats", 256, [], cache_bytes=5)
     facts = contestant.check()
     assert (facts["wrong"], facts["repeated"], facts["missing"]) == (0, 0, 0)
     assert contestant.run()["tiers"] == {"redis": 3}
     assert loaders[0].options == {"global_batch_rows": 256, "seed": 7, "tail": "uneven", "cache_bytes": 5}
     contestant.close()
     assert loaders[0].closed
+
+
+def test_a_run_is_the_second_of_two_epochs_and_not_the_one_begun_before_a_pause(
+    samples: Samples, loaders: list[Loader]
+) -> None:
+    contestant = TrainingEpochs(str(samples.folder), "floats", 256, [os.getpid()])
+    contestant.check()
+    loaders[0].first_s = 0.1
+    facts = contestant.run()
+    assert loaders[0].epochs == [0, 2, 3]
+    assert facts["rows"] == ROWS
+    assert 0 < facts["first_rows_per_s"] < ROWS / 0.1
+    assert facts["nodes_cpu_s"] == pytest.approx(facts["cpu_s"], abs=0.05)
 
 
 def test_a_start_is_measured_by_new_loaders_at_the_beginning_and_in_the_middle(

@@ -81,7 +81,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def raced(probe: Path | None = None) -> tuple[Report, dict[str, float]]:
     settings = SimpleNamespace(cassandra=SimpleNamespace(contact_points=("a",), port=1, local_dc="dc", keyspace="k"))
-    redis = SimpleNamespace(delete=lambda _pattern: None, cpu_seconds=lambda: 0.0, socket="redis.sock")
+    process = SimpleNamespace(pid=1)
+    redis = SimpleNamespace(process=process, delete=lambda _pattern: None, cpu_seconds=lambda: 0.0, socket="redis.sock")
     shape: Any = SimpleNamespace(
         shape="floats",
         samples=SimpleNamespace(folder="samples"),
@@ -92,6 +93,7 @@ def raced(probe: Path | None = None) -> tuple[Report, dict[str, float]]:
         chosen="raw",
         version=SimpleNamespace(raw_bytes=1000),
         chunk_rows=10,
+        nodes=[2, 3],
         warm={},
     )
     report, figures = Report("training"), Figures()
