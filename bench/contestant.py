@@ -175,15 +175,16 @@ def _serve(spec: str, arguments: dict[str, Any]) -> None:
 def _measured(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the facts of a call, with its seconds and its use of processor and memory unless it measured them itself.
 
-    The processor time of processes that it started and that have ended is included. Their memory is the fact
-    ``workers_peak_bytes``, if it measured that.
+    The processor time of processes that it started and that have ended is included. It may have measured
+    ``workers_peak_bytes`` of its processes, and ``workers_cpu_s`` of those that another one started.
     """
     began, before = time.perf_counter(), _usage()
     facts = call()
     facts.setdefault("seconds", time.perf_counter() - began)
     kernel_s, user_s, faults = (now - then for now, then in zip(_usage(), before, strict=True))
     facts.setdefault("peak_rss_bytes", peak_rss_bytes() + facts.get("workers_peak_bytes", 0))
-    return {"kernel_s": kernel_s, "cpu_s": user_s + kernel_s, "page_faults": faults, **facts}
+    cpu_s = user_s + kernel_s + facts.get("workers_cpu_s", 0.0)
+    return {"kernel_s": kernel_s, "cpu_s": cpu_s, "page_faults": faults, **facts}
 
 
 def _usage() -> tuple[float, float, int]:

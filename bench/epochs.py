@@ -5,18 +5,18 @@ Only NumPy and the standard library are imported, because each peer runs in an e
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bench.workers import workers_use
 
 __all__ = ["Batch", "Batches", "CopiedEpochs", "Epochs", "SampleFiles", "check_epoch", "time_epoch"]
 
@@ -26,7 +26,6 @@ CHECK_S = 10.0
 """A check of an epoch ends after this time."""
 WRITE_S = 30.0
 """A peer gets a smaller copy if its own writer needs more time than this for all samples."""
-_MEMORY_INTERVAL_S = 0.25
 
 Batch = tuple[np.ndarray, np.ndarray | None]
 """Samples, and their labels; tokens have no labels."""
@@ -92,19 +91,21 @@ def time_epoch(batches: Batches, *, seconds_max: float = SECONDS_MAX) -> dict[st
 
 
 def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = CHECK_S) -> dict[str, Any]:
-    """Take the batches of one epoch and check each row; return rows, ``wrong``, ``repeated``, ``missing``, ``jump``.
+    """Take the batches of one epoch and check each row; return rows, ``wrong``, ``repeated``, ``missing``, ``spread``.
 
     ``marks`` has one for each row of the data. ``wrong`` counts the rows whose sample is not that of their number.
-    ``missing`` is 0 if the epoch did not end within the time. ``jump`` is the mean distance in the data of two rows
-    that were delivered one after the other, as a share of the rows: a third when all are shuffled.
+    ``missing`` is 0 if the epoch did not end within the time. ``spread`` is the mean distance in the data of rows that
+    are half a batch apart, as a share of the rows: a third when all are shuffled.
     """
-    numbers, found = [], []
+    numbers, found, distances = [], [], []
     ends = time.perf_counter() + seconds_max
     cut = False
     with closing(batches):
         for x, y in batches:
             flat = x.reshape(len(x), -1)
             numbers.append(np.array(flat[:, 0] if y is None else y, dtype=np.int64))
+            half = len(x) // 2
+            distances.append(np.abs(numbers[-1][:half] - numbers[-1][half : 2 * half]))
             found.append(np.array(flat[:, 1], dtype=np.float32))
             if cut := time.perf_counter() > ends:
                 break
@@ -115,7 +116,7 @@ def check_epoch(batches: Batches, marks: np.ndarray, *, seconds_max: float = CHE
         "wrong": int(np.count_nonzero(values != marks[delivered])),
         "repeated": len(delivered) - distinct,
         "missing": 0 if cut else len(marks) - distinct,
-        "jump": float(np.abs(np.diff(delivered)).mean()) / len(marks),
+        "spread": float(np.concatenate(distances).mean()) / len(marks),
     }
 
 
@@ -136,11 +137,11 @@ class Epochs(ABC):
 
     def run(self) -> dict[str, Any]:
         """Deliver one epoch, or as much of it as 20 s allow; raise ``ValueError`` if a whole epoch has other rows."""
-        with _memory(self.workers) as memory:
+        with workers_use(self.workers) as use:
             facts = time_epoch(self._next())
         if facts["rows"] == self.rows and not np.isclose(facts["sum"], self._expected_sum(), rtol=1e-6, atol=1):
             raise ValueError(f"an epoch of {self.rows} rows has the sum {facts['sum']}, not {self._expected_sum()}")
-        return facts | memory
+        return facts | use
 
     def check(self) -> dict[str, Any]:
         """Deliver one epoch and check each row of it."""
@@ -184,42 +185,3 @@ class CopiedEpochs(Epochs):
         """Return the size of the copy, as a part of the configuration."""
         whole = len(self.samples.x)
         return "all samples" if self.rows == whole else f"{self.rows:,} samples, written within {WRITE_S:g} s"
-
-
-@contextmanager
-def _memory(workers: int) -> Iterator[dict[str, Any]]:
-    """Fill a dict with ``peak_rss_bytes`` of this process and its workers, or leave it empty if there are none.
-
-    The memory of the workers is sampled. A page that processes share is counted in shares (PSS).
-    """
-    facts: dict[str, Any] = {}
-    if not workers:
-        yield facts
-        return
-    ended = threading.Event()
-    peaks = [0]
-
-    def sample() -> None:
-        while not ended.wait(_MEMORY_INTERVAL_S):
-            peaks[0] = max(peaks[0], sum(map(_pss_bytes, _children())))
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield facts
-    finally:
-        ended.set()
-        thread.join()
-    facts["workers_peak_bytes"] = peaks[0]
-
-
-def _children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-
-
-def _pss_bytes(pid: str) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0  # ended since it was listed
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -48,6 +48,9 @@ class ShapeRace:
     others_cores: list[float] = field(default_factory=list)
     """The cores that other programs used during each run of Parquet, which has one process and no servers."""
 
+    spreads: dict[str, float] = field(default_factory=dict)
+    """How far apart rows of a batch are in the data, by the name of the contestant."""
+
     def run(self) -> None:
         """Run every group; those of one group run in turn."""
         for batch_rows in BATCH_ROWS:
@@ -137,7 +140,7 @@ class ShapeRace:
                     first = max(o.facts["first_rows_per_s"] for o in of_one)
                     self._add(f"{name}: an epoch after a pause", first, "rows/s", fastest.peak_rss_bytes)
                 self._add(f"{name}: processor time, servers included", _cpu_s_per_gb(of_one), "s of a core/GB")
-                self.report.notes.append(f"{self._what(name)}: {of_one[0].facts['configuration']}.")
+                self.report.notes.append(f"{self._what(name)}: {of_one[0].facts['configuration']}{self._spread(name)}.")
         return outcomes
 
     def _check(self, contestant: Contestant) -> None:
@@ -150,8 +153,13 @@ class ShapeRace:
         if facts.get("repeated") or facts.get("missing"):
             uneven = f"{what}: of {outcome.rows:,} rows {facts['repeated']} came twice and {facts['missing']} never"
             (self.report.failures if contestant.name.startswith(_MILLRACE) else self.report.notes).append(uneven)
-        if "jump" in facts:
-            self.report.notes.append(f"{what}: two rows in succession are {facts['jump']:.1%} of the data apart.")
+        if "spread" in facts:
+            self.spreads[contestant.name] = facts["spread"]
+
+    def _spread(self, name: str) -> str:
+        if name not in self.spreads:
+            return ""
+        return f"; two rows of a batch are {self.spreads[name]:.1%} of the data apart"
 
     def _ratio(self, name: str, value: float) -> None:
         self.figures.add(name, self.shape.shape, value)

@@ -140,12 +140,19 @@ def test_every_rate_has_the_peak_memory_beside_it() -> None:
 
 def test_a_wrong_row_and_a_row_that_millrace_repeats_are_failures(machine: Machine) -> None:
     machine.check_facts = {
-        "Parquet, gzip, binary, 256": {"wrong": 3, "repeated": 0, "missing": 0, "jump": 0.3},
-        "Millrace, raw, 256": {"wrong": 0, "repeated": 2, "missing": 2, "jump": 0.3},
-        "lancedb, 2 workers": {"wrong": 0, "repeated": 0, "missing": 1, "jump": 0.3},
+        "Parquet, gzip, binary, 256": {"wrong": 3, "repeated": 0, "missing": 0, "spread": 0.3},
+        "Millrace, raw, 256": {"wrong": 0, "repeated": 2, "missing": 2, "spread": 0.3},
+        "lancedb, 2 workers": {"wrong": 0, "repeated": 0, "missing": 1, "spread": 0.3},
     }
     report, _ = raced()
     assert report.failures[0] == "floats: Millrace, raw, 256: of 100 rows 2 came twice and 2 never"
     assert "floats: Parquet, gzip, binary, 256: 3 rows are not those of their number" in report.failures
     assert all(failure.startswith(("floats: Millrace", "floats: Parquet")) for failure in report.failures)
     assert "floats: lancedb, 2 workers: of 100 rows 0 came twice and 1 never" in report.notes
+
+
+def test_the_settings_of_a_contestant_are_a_note_with_the_spread_of_its_batches(machine: Machine) -> None:
+    machine.check_facts = {"memmap, 256": {"wrong": 0, "repeated": 0, "missing": 0, "spread": 0.333}}
+    report, _ = raced()
+    assert "floats: memmap, 256: set; two rows of a batch are 33.3% of the data apart." in report.notes
+    assert "floats: memmap, 4096: set." in report.notes
