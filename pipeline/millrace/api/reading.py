@@ -9,7 +9,7 @@ from uuid import UUID
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import record_under_replicated
-from millrace.api.store_dataset import StoreDataset
+from millrace.api.store_dataset import Dataset
 from millrace.dataset import DiffReport, VerifyReport, diff, verify_chunks
 from millrace.load import LoadPlan, SplitResult
 from millrace.names import check_dataset_name
@@ -50,9 +50,9 @@ class Reading(StoreConnection):
                 )
         return infos
 
-    def dataset(self, reference: str) -> StoreDataset:
+    def dataset(self, reference: str) -> Dataset:
         """Return the dataset for reading: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
-        return StoreDataset(self, self.version(reference))
+        return Dataset(self, self.version(reference))
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of under-replicated data of the version: data that is on one node only."""

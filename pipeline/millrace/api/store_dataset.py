@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from millrace import dataset
 from millrace.api.connection import StoreConnection
-from millrace.dataset import Dataset
 from millrace.settings import Settings
 from millrace.store import Lease, Version
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from millrace.training import TrainingLoader
 
 
-class StoreDataset(Dataset):
-    """One immutable version in a store."""
+class Dataset(dataset.Dataset):
+    """One immutable version of a dataset; a read returns exactly the loaded rows or raises an error.
+
+    Made by ``Store.dataset``. ``stats`` counts the chunks of the last read that came from each tier.
+    """
 
     def __init__(self, store: StoreConnection, version: Version) -> None:
         super().__init__(
@@ -98,12 +101,12 @@ class DatasetOpener:
     Only the settings and the name of the version are pickled.
     """
 
-    def __init__(self, dataset: Dataset, store: StoreConnection) -> None:
-        self._reference = dataset.version.reference
+    def __init__(self, opened: Dataset, store: StoreConnection) -> None:
+        self._reference = opened.version.reference
         self._settings: Settings = store.settings
         self._store_type = type(store)
         self._process = os.getpid()
-        self._dataset: Dataset | None = dataset
+        self._dataset: Dataset | None = opened
 
     @contextmanager
     def __call__(self) -> Iterator[Dataset]:
@@ -112,7 +115,7 @@ class DatasetOpener:
             yield self._dataset
             return
         with self._store_type.connect(self._settings) as store:
-            yield StoreDataset(store, store.version(self._reference))
+            yield Dataset(store, store.version(self._reference))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_dataset": None}
