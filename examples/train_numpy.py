@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from millrace import connect
 
 FEATURES = ["distance", "hour", "month"]
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "columns": [*FEATURES, "arr_delay"],
     "nulls": {"arr_delay": 0},
     "normalize": {"distance": (1040.0, 733.0), "hour": (13.2, 4.7), "month": (6.5, 3.4)},
