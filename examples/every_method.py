@@ -229,7 +229,7 @@ with flights.training(global_batch_rows=2, lanes=2, columns=["month"], seed=7) a
     state = loader.state_dict()
 
 # == Store.plan_epoch
-cost = store.plan_epoch("flights", global_batch_rows=2, lanes=2, cache_bytes=1_000_000)  # the same as: millrace plan
+cost = store.plan_epoch("flights", columns=["month"], global_batch_rows=2, lanes=2)  # the same as: millrace plan
 print(cost.hit_ratio, cost.memory_bytes, cost.cassandra_bytes, cost.first_batch_s, cost.shuffle_quality)
 
 # == Store.resume

@@ -22,9 +22,6 @@ from millrace.dataset import Tier
 from millrace.load import LoadOptions
 from millrace.settings import RedisSettings, Settings
 from millrace.training import EpochCost
-from tests.integration.cache.conftest import redis_servers
-
-__all__ = ["redis_servers"]
 
 CHUNKS, CHUNK_ROWS, CHUNK_BYTES = 48, 2_000, 520_000
 OPTIONS: dict[str, Any] = {"global_batch_rows": 256, "seed": 3, "lanes": 4}
