@@ -92,6 +92,9 @@ assert store.report(version).rows == 3
 # == Store.run_report
 assert store.run_report(report.run).rows == 3
 
+# == Store.has_succeeded
+assert store.has_succeeded("flights", report.run)  # its report is kept, and it made a version
+
 # == Store.last_run
 run = store.last_run("flights")
 assert run is not None

@@ -19,7 +19,7 @@ __all__ = ["AirflowClient", "RunResult"]
 
 FINISHED = ("success", "failed")
 PARSE_INTERVAL_S = 1.0
-_TRIGGERS_AGAIN_MAX = 3
+_TRIGGERS_MAX = 4
 _SERVER_ERROR, _CONFLICT = 500, 409
 
 
@@ -92,13 +92,12 @@ class AirflowClient:
         run_id = f"manual__{datetime.now(UTC).isoformat()}_{uuid4().hex[:8]}"
         body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
         path = f"/api/v2/dags/{_id(dag_id)}/dagRuns"
-        response = self._send("POST", path, json=body)
-        for _ in range(_TRIGGERS_AGAIN_MAX):
+        for number in range(_TRIGGERS_MAX):
+            response = self._send("POST", path, json=body)
+            if number and response.status_code == _CONFLICT:
+                return run_id
             if response.status_code != _SERVER_ERROR:
                 break
-            response = self._send("POST", path, json=body)
-            if response.status_code == _CONFLICT:
-                return run_id
         return str(self._checked(response)["dag_run_id"])
 
     def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float, results: tuple[str, ...] = ()) -> RunResult:

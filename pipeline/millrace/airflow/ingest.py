@@ -160,7 +160,6 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     visible. The store keeps the report.
     """
     from millrace.load import LoadPlan, SplitResult, report_table
-    from millrace.store import RunReports
 
     load_plan = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
@@ -179,9 +178,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
         store.report_outcome(report, task)
         # The report is kept after the event is recorded. Without one, an earlier attempt may have emitted no event.
-        is_emitted = load_plan.published and RunReports(store.catalogue.reader).has_succeeded(
-            report.dataset, report.run
-        )
+        is_emitted = load_plan.published and store.has_succeeded(report.dataset, report.run)
         if not (report.skipped or is_emitted):
             _emit(context, store, report)
         report = store.keep_report(report)

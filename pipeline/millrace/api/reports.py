@@ -47,6 +47,11 @@ class Reports(StoreConnection):
         runs = self._run_reports.runs(dataset, at_most=1)
         return runs[0] if runs else None
 
+    def has_succeeded(self, dataset: str, run: str) -> bool:
+        """Return whether the report of the run is kept and says that it made a version of the dataset."""
+        kept = self._run_reports.document(run) or {}
+        return (kept.get("dataset"), kept.get("state")) == (dataset, "succeeded")
+
     def keep_report(self, report: LoadReport) -> LoadReport:
         """Keep the report of a run that succeeded or was skipped; return it, with a warning if that failed.
 
@@ -54,7 +59,7 @@ class Reports(StoreConnection):
         """
         is_repeated = any(warning.code == ALREADY_LOADED for warning in report.warnings)
         try:
-            if not (is_repeated and self._run_reports.has_succeeded(report.dataset, report.run)):
+            if not (is_repeated and self.has_succeeded(report.dataset, report.run)):
                 self._write_report(report, None)
         except StoreError as error:
             message = f"the report of the run {report.run} was not kept in the store ({error.message})"
@@ -79,7 +84,7 @@ class Reports(StoreConnection):
                 # The error of the run is the one that the caller needs, and not a second one.
                 with suppress(Exception):
                     is_reachable = len(self.cassandra.missing()) < len(self.cassandra.hosts())
-                    if is_reachable and not self._run_reports.has_succeeded(record.dataset, record.run):
+                    if is_reachable and not self.has_succeeded(record.dataset, record.run):
                         self._write_report(record.failed(error), FAILED_KEPT)
             raise
 

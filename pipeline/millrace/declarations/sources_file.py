@@ -10,7 +10,6 @@ from typing import Any
 
 from millrace.declarations.document import CrossFault, Declarations, Section, read_declarations
 from millrace.declarations.error_text import Problem, wrong_value
-from millrace.declarations.option_fields import SOURCE_OPTIONS
 from millrace.declarations.source_entry import SCHEDULES, SourceEntry
 from millrace.settings import Settings, default_sources_file
 from millrace.sources import named_format, options_of_others
@@ -34,8 +33,6 @@ def _applicable(values: Mapping[str, Any], defaults: dict[str, Any]) -> dict[str
 
     The format is the field of the entry or of the defaults, else the one that the endings of all URIs denote.
     """
-    if not set(defaults) & set(SOURCE_OPTIONS) - {"format"}:
-        return defaults
     uris, name = values.get("uri"), values.get("format", defaults.get("format"))
     uris = [uris] if isinstance(uris, str) else uris
     if name is None and isinstance(uris, list) and all(isinstance(uri, str) for uri in uris):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from millrace.sources import Paths, SourceWarning
 
 
+_NO_TITLES: Final[Mapping[str, str]] = MappingProxyType({})
 _SHOWN_ELSEWHERE = frozenset({"already_loaded", "without_progress", "without_cache"})
 """Codes of warnings that the command's table or the service's own client has shown already."""
 
@@ -117,18 +119,19 @@ def load(
     given: dict[str, Any],
     *,
     warm: bool = False,
-    titles: Mapping[str, str] | None = None,
+    titles: Mapping[str, str] = _NO_TITLES,
 ) -> None:
     """Load a dataset and print the load report. With ``warm`` a new version is put into Redis.
 
     ``chosen`` returns the source and the options. ``given`` has the parameters of the command: ``dry_run``, ``run_id``
-    and ``resume``. Errors and warnings name fields by ``titles`` in place of the options of ``load``.
+    and ``resume``. Errors and warnings name the fields in ``titles`` in place of the options of ``load``.
     """
     dry_run = given["dry_run"]
     started = datetime.now(UTC)
     run, is_named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
         _set_interrupt_message(invocation, name, run, is_named=is_named)
+    from millrace.declarations import in_field_words, warning_in_field_words
     from millrace.load import RunRecord, loader_memory, measure, task_unit
 
     with open_store(invocation) as store, loader_memory():
@@ -137,7 +140,7 @@ def load(
             run = store.unfinished(name, source, options, run=given["run_id"])
             _set_interrupt_message(invocation, name, run, is_named=is_named)
         record = RunRecord(name, run, options.mode, started)
-        with nullcontext() if dry_run else store.recorded(record), _in_words(titles):
+        with nullcontext() if dry_run else store.recorded(record), in_field_words(titles, is_airflow=False):
             with record.times.stage("plan"):
                 plan = record.plan = store.plan(name, source, options, run=run)
             unit, total = task_unit(plan, None)
@@ -157,7 +160,8 @@ def load(
         missing = progress.missing
         if not dry_run and store.cache is not None and not store.cache.responds():
             missing.append("cache")  # a load does not need the cache, but the next read uses it
-        warnings = (*map(_without, missing), *(_warning_in_words(warning, titles) for warning in report.warnings))
+        worded = (warning_in_field_words(warning, titles, is_airflow=False) for warning in report.warnings)
+        warnings = (*map(_without, missing), *worded)
         report = replace(record.timed(report), missing=tuple(missing), warnings=warnings)
         if not dry_run:
             report = store.keep_report(report)
@@ -165,18 +169,6 @@ def load(
         if warm and not dry_run and not report.skipped and store.cache is not None and "cache" not in missing:
             store.warm(f"{report.dataset}@{report.version}")
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
-
-
-def _in_words(titles: Mapping[str, str] | None) -> AbstractContextManager[None]:
-    from millrace.declarations import in_field_words
-
-    return in_field_words(titles, is_airflow=False) if titles else nullcontext()
-
-
-def _warning_in_words(warning: SourceWarning, titles: Mapping[str, str] | None) -> SourceWarning:
-    from millrace.declarations import warning_in_field_words
-
-    return warning_in_field_words(warning, titles, is_airflow=False) if titles else warning
 
 
 def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, is_named: bool) -> None:

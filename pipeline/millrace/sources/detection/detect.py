@@ -46,7 +46,7 @@ def detect_format(
         return FORMATS[options.format], listing, _in_force(options)
     listing = listing or list_each(uri, keep_all=False, connection=options.connection)
     name = _common_format(short_list(uri), [(file, _format_of(file, options)) for file in listing.files])
-    tabs = all(_ending(file) == ".tsv" for file in listing.files)
+    tabs = all(name_ending(file.name) == ".tsv" for file in listing.files)
     if name == "bytes":
         listing = list_each(uri, keep_all=True, connection=options.connection)
     return FORMATS[name], listing, _in_force(options, delimiter="\t" if tabs else ",")
@@ -122,7 +122,7 @@ def _detect_input(options: SourceOptions) -> tuple[Format, ListedFiles, SourceOp
 
 def _format_of(file: SourceFile, options: SourceOptions) -> DetectedFormat | None:
     """Return the format of one file; None if it is empty and its name has no known ending."""
-    named = FORMATS.get(ENDINGS.get(_ending(file), ""))
+    named = FORMATS.get(ENDINGS.get(name_ending(file.name), ""))
     beginning = _beginning(file, options) if file.size_bytes or file.has_unknown_size else None
     if beginning is None or not beginning.data:
         return None if named is None else DetectedFormat(named.name)
@@ -180,10 +180,6 @@ def _format_of_bytes(file: SourceFile, beginning: Beginning, options: SourceOpti
         if format_.detect is not None and (detected := format_.detect(file, beginning, options)):
             return detected
     return None
-
-
-def _ending(file: SourceFile) -> str:
-    return name_ending(file.name)
 
 
 def _beginning(file: SourceFile, options: SourceOptions) -> Beginning:

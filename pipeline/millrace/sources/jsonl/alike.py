@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.display import shortened
+from millrace.sources.jsonl.parser import NOT_ONE_OBJECT
 from millrace.sources.text.misfits import Misfit, Records
 from millrace.sources.text.row_separator import Types
 
@@ -39,8 +40,7 @@ def lines_alike(
     data = records.part(0, len(records)).data
     begins = np.concatenate([[0], np.cumsum(records.stops - records.starts)])
     if broken := list(_no_objects(data, begins)):
-        reason = "this line is not one JSON object"
-        return [Misfit(int(records.numbers[row]), "", reason, is_value=False) for row in broken]
+        return [Misfit(int(records.numbers[row]), "", NOT_ONE_OBJECT, is_value=False) for row in broken]
     values = _Values(types, given, may_widen=may_widen)
     column = values.column_named(data, begins, message)
     if column is None:
@@ -49,6 +49,13 @@ def lines_alike(
     rows_of_matches = np.unique(np.searchsorted(begins, offsets, side="right") - 1).tolist()
     misfits = ((row, values.first_misfit(_line(data, begins, row))) for row in rows_of_matches)
     return [Misfit(int(records.numbers[row]), *misfit, is_value=True) for row, misfit in misfits if misfit is not None]
+
+
+def offset_named(data: bytes, message: str) -> int | None:
+    """Return the first offset of the value that an error names; None if it names none, or one that is not there."""
+    value = _VALUE.search(message)
+    offset = -1 if value is None else data.find(value[1].encode())
+    return None if offset < 0 else offset
 
 
 class _Values:
@@ -69,10 +76,8 @@ class _Values:
         """Return the column that an error names, or that has the value that it names."""
         if (change := _CHANGE.search(message)) and change[1] in self._kinds:
             return change[1]
-        if not (value := _VALUE.search(message)):
-            return None
-        offset = data.find(value[1].encode())
-        if offset < 0:
+        offset = offset_named(data, message)
+        if offset is None:
             return None
         misfit = self.first_misfit(_line(data, begins, int(np.searchsorted(begins, offset, side="right")) - 1))
         return None if misfit is None else misfit[0]

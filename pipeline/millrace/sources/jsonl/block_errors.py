@@ -13,7 +13,7 @@ from millrace.display import shortened
 from millrace.errors import SourceError, SourceFormatError, SourceTypeError
 from millrace.names import column_type_option
 from millrace.sources.jsonl.arrays import json_array, json_refusal, spread_refusal
-from millrace.sources.jsonl.parser import MAX_DEPTH, NotALine, depth_of, parse_lines
+from millrace.sources.jsonl.parser import MAX_DEPTH, NOT_ONE_OBJECT, NotALine, depth_of, parse_lines
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.model import SourceFile
 from millrace.sources.text.blocks import Block
@@ -91,7 +91,7 @@ def reason_of(error: Exception) -> str:
     """Return the reason for which a line is not one object, or does not fit its types."""
     text = str(error.args[0] if isinstance(error, NotALine) else error)
     if "Column() changed" in text:
-        return "this line is not one JSON object"
+        return NOT_ONE_OBJECT
     return _ROW.sub("", text.removeprefix("JSON parse error: ")).rstrip(".")
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from millrace.arrow import Path
 from millrace.display import shortened
-from millrace.sources.jsonl.alike import lines_alike
+from millrace.sources.jsonl.alike import lines_alike, offset_named
 from millrace.sources.jsonl.block_errors import reason_of, type_change
 from millrace.sources.jsonl.parser import lines_of
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
@@ -24,7 +24,6 @@ from millrace.sources.text.row_separator import Separated, Types
 from millrace.sources.text.whole_numbers import change_reason, changed_lines
 
 _ROW: Final = re.compile(r" in row (\d+)$")
-_VALUE: Final = re.compile(r"couldn't parse:(.+)$", re.DOTALL)
 _CHANGE: Final = re.compile(r"Column\(/([^/]+)\) changed from (null|boolean|number|string|array|object) to (\w+) in")
 _KINDS: Final[dict[str, tuple[type, ...]]] = {
     "boolean": (bool,),
@@ -166,11 +165,8 @@ class _Pieces:
         """Return the row that the last error names, or the first one with the value that it names."""
         if row := _ROW.search(self.message):
             return int(row[1])
-        value = _VALUE.search(self.message)
-        if value is None or not value[1]:
-            return None
-        offset = data.find(value[1].encode())
-        return None if offset < 0 else int((record_starts(data, None) <= offset).sum()) - 1
+        offset = offset_named(data, self.message)
+        return None if offset is None else int((record_starts(data, None) <= offset).sum()) - 1
 
     @staticmethod
     def _line(data: bytes, row: int) -> bytes:

@@ -24,6 +24,8 @@ from millrace.sources.type_conversion import check_decimals, check_times, conver
 
 MAX_DEPTH = 60
 """Arrow's IPC reader stops at 64 levels. pyarrow's JSON parser crashes somewhere below 20,000."""
+NOT_ONE_OBJECT = "this line is not one JSON object"
+"""The reason for which a line is no row."""
 
 _DECODER = json.JSONDecoder()
 _LONG_LINE = 2000
@@ -126,7 +128,7 @@ def _refuse_lines(data: bytes, rows: int) -> None:
         try:
             json.loads(line)
         except ValueError:
-            raise NotALine("this line is not one JSON object", start) from None
+            raise NotALine(NOT_ONE_OBJECT, start) from None
     raise NotALine("there is not one JSON object in each line")
 
 

@@ -76,11 +76,6 @@ class RunReports:
             raise StoreError(f"the report of the run {run!r} is damaged ({error})", run=run) from None
         return document
 
-    def has_succeeded(self, dataset: str, run: str) -> bool:
-        """Return whether the report of a run is kept and says that it made a version of the dataset."""
-        kept = self.document(run) or {}
-        return (kept.get("dataset"), kept.get("state")) == (dataset, "succeeded")
-
     def runs(self, dataset: str, *, at_most: int) -> list[DatasetRun]:
         """Return the newest runs of a dataset."""
         query = f"{_SELECT_RUNS} LIMIT {at_most:d}"
