@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -100,6 +100,10 @@ class ChunkSource:
     def bytes_in_flight(self, ref: ChunkRef) -> int:
         """Return the bytes that ``borrow`` takes for a chunk at most: stored, raw, and cast to the version's types."""
         return self._memory_bytes(ref) + self.decoder.stored_bytes(ref) + self.decoder.cast_bytes(ref)
+
+    def decoded_bytes_max(self, ref: ChunkRef, types: Mapping[str, pa.DataType], rows: int) -> int:
+        """Return the bytes of some rows of a chunk at most: the columns of ``types``, decoded to these types."""
+        return self.decoder.decoded_bytes_max(ref, types, rows)
 
     def _memory_bytes(self, ref: ChunkRef) -> int:
         """Return the size of the reused memory for a chunk: each raw tile, and the stored tiles that Redis may have."""

@@ -33,6 +33,9 @@ class Source(Protocol):
     def bytes_in_flight(self, ref: ChunkRef) -> int:
         """Return the bytes that one ``borrow`` takes."""
 
+    def decoded_bytes_max(self, ref: ChunkRef, types: Mapping[str, pa.DataType], rows: int) -> int:
+        """Return the bytes of some rows of a chunk at most: the columns of ``types``, decoded to these types."""
+
 
 class FragmentReader:
     """A function for the threads of a pool. ``chunks`` has the chunks of the rank's lanes by their index in the split.
