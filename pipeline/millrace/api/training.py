@@ -24,7 +24,7 @@ class Training(Reading):
         """Return what an epoch of training costs: hit ratio, memory, bytes from Cassandra, time to the first batch.
 
         ``cache_bytes`` is the memory of Redis for this dataset, in the given form. ``options`` are those of
-        ``Dataset.training``. At most 32 chunks are read, to measure the time.
+        ``Dataset.training``. At most 32 chunks are read, or one of each lane, up to 5 times, to measure the time.
         """
         from millrace.training import LoaderOptions, epoch_cost
 
