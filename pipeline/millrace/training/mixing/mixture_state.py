@@ -28,6 +28,11 @@ class MixtureState:
     rows: int
     datasets: tuple[LoaderState, ...]
 
+    @staticmethod
+    def is_one(document: object) -> bool:
+        """Return whether a document is meant as the state of a mixture, and not of a loader."""
+        return isinstance(document, Mapping) and "datasets" in document
+
     def to_json(self) -> dict[str, Any]:
         """Return the state as a JSON object."""
         return {
@@ -80,6 +85,13 @@ def _checked(document: object) -> Mapping[str, Any]:
             raise _refusal(f"{name} is {document[name]!r}")
     if document["stop"] not in list(Stop):
         raise _refusal(f"stop is {document['stop']!r}, not one of {', '.join(Stop)}")
+    weights, datasets = document["weights"], document["datasets"]
+    if (
+        not datasets
+        or len(weights) != len(datasets)
+        or any(type(weight) is not int or weight < 1 for weight in weights)
+    ):
+        raise _refusal(f"weights is {weights!r} for {len(datasets)} datasets")
     if min(document["epoch"], document["rows"]) < 0:
         raise _refusal("epoch or rows is negative")
     return document
