@@ -20,7 +20,7 @@ from millrace.chunks import (
     assemble_as_stored,
     cast_batch,
 )
-from millrace.dataset.decoded_sizes import decoded_bytes_max
+from millrace.dataset.decoded_sizes import DecodedSizes
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChunkFormatError
 from millrace.store import ChunkRef, TileRef
@@ -90,10 +90,10 @@ class ChunkDecoder:
         is_older = len(ref.tiles) < len(self._layout.columns)
         return int(ref.rows * (self._row_bytes if is_older else self._cast_row_bytes))
 
-    def decoded_bytes_max(self, ref: ChunkRef, types: Mapping[str, pa.DataType], rows: int) -> int:
-        """Return the bytes of some rows of a chunk at most: the columns of ``types``, decoded to these types."""
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> DecodedSizes:
+        """Return the sizes of the columns of ``types`` at most, decoded to these types."""
         numbered = {self._version_schema.get_field_index(name): type_ for name, type_ in types.items()}
-        return decoded_bytes_max(ref, self._layout, numbered, rows)
+        return DecodedSizes(self._layout, numbered)
 
     def tiles_of(self, ref: ChunkRef) -> Sequence[int]:
         """Return the needed tiles that the chunk has; none where it is older than all columns that are read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -15,35 +15,47 @@ _PLACE_BYTES = 16
 """The offset and size of a list, or a view of a text, at most."""
 
 
-def decoded_bytes_max(ref: ChunkRef, layout: TileLayout, types: Mapping[int, pa.DataType], rows: int) -> int:
-    """Return the bytes that the columns of ``types`` take at most, of any ``rows`` rows of a chunk.
+class DecodedSizes:
+    """The bytes of some columns of a chunk at most, decoded to ``types``, which has them by their index.
 
-    ``types`` are those of the decoded columns, by their index. The raw bytes of a tile bound text that is stored as it
-    is. Text that is stored as a dictionary takes as many bytes a row as its longest value.
+    The raw bytes of a tile bound text that is stored as it is. Text that is stored as a dictionary takes as many bytes
+    a row as its longest value.
     """
-    sizes = [tile.raw_bytes for tile in ref.tiles]
-    sizes += [0] * (len(layout.columns) - len(sizes))  # an older chunk: its other columns are null
-    decoded = [[types[column] for column in columns if column in types] for columns in layout.columns]
-    return sum(_tile_bytes(rows, raw_bytes, chosen) for raw_bytes, chosen in zip(sizes, decoded, strict=True))
+
+    def __init__(self, layout: TileLayout, types: Mapping[int, pa.DataType]) -> None:
+        chosen = [[types[column] for column in columns if column in types] for columns in layout.columns]
+        self._row_bits = sum(map(_row_bits, (type_ for of_tile in chosen for type_ in of_tile)))
+        varying = {
+            tile: [type_ for type_ in of_tile if _width_bits(type_) is None] for tile, of_tile in enumerate(chosen)
+        }
+        self._text_bytes = {
+            tile: [DICTIONARY_VALUE_BYTES_MAX * (type_ in OFFSET_TYPES) for type_ in of_tile]
+            for tile, of_tile in varying.items()
+            if of_tile
+        }
+        """For each tile with columns whose values differ in size, the longest value of a dictionary of each; else 0."""
+
+    def bytes_max(self, ref: ChunkRef, rows: int) -> int:
+        """Return the bytes of any ``rows`` rows of a chunk at most; columns that it lacks have no values."""
+        total = -(-rows * self._row_bits // 8)
+        for tile, row_bytes in self._text_bytes.items():
+            if tile < len(ref.tiles):
+                # All columns that are stored as they are share the raw bytes; each of the others is a dictionary.
+                least = min(row_bytes)
+                total += max(ref.tiles[tile].raw_bytes, rows * least) + rows * (sum(row_bytes) - least)
+        return total
 
 
-def _tile_bytes(rows: int, raw_bytes: int, types: Sequence[pa.DataType]) -> int:
-    fixed_bytes = -(-rows * sum(1 + (_width_bits(type_) or _place_bits(type_)) for type_ in types) // 8)
-    varying = [type_ for type_ in types if _width_bits(type_) is None]
-    if not varying or not raw_bytes:
-        return fixed_bytes
-    dictionaries = [rows * DICTIONARY_VALUE_BYTES_MAX * (type_ in OFFSET_TYPES) for type_ in varying]
-    # All columns that are stored as they are share the raw bytes; each of the others is a dictionary.
-    return fixed_bytes + max(raw_bytes, min(dictionaries)) + sum(dictionaries) - min(dictionaries)
+def _row_bits(type_: pa.DataType) -> int:
+    """Return the bits of a value with its validity, or of its place where values differ in size or are nested."""
+    width = _width_bits(type_)
+    if width is None:
+        width = 8 * (np.dtype(OFFSET_TYPES[type_]).itemsize if type_ in OFFSET_TYPES else _PLACE_BYTES)
+    return 1 + width
 
 
 def _width_bits(type_: pa.DataType) -> int | None:
-    """Return the bits of a value, or None where values differ in size or are nested."""
     try:
         return int(type_.bit_width)
     except ValueError:
         return None
-
-
-def _place_bits(type_: pa.DataType) -> int:
-    return 8 * (np.dtype(OFFSET_TYPES[type_]).itemsize if type_ in OFFSET_TYPES else _PLACE_BYTES)

@@ -53,14 +53,14 @@ def types(columns: dict[str, pa.Array]) -> dict[str, pa.DataType]:
 def test_the_bound_of_a_column_holds(name: str) -> None:
     column = {name: COLUMNS[name]}
     ref, decoder = encoded(column, TileLayout(((0,),)))
-    assert decoder.decoded_bytes_max(ref, types(column), ROWS) >= COLUMNS[name].nbytes
+    assert decoder.decoded_sizes(types(column)).bytes_max(ref, ROWS) >= COLUMNS[name].nbytes
 
 
 def test_the_bound_of_columns_in_one_tile_holds() -> None:
     ref, decoder = encoded(COLUMNS, TileLayout((tuple(range(len(COLUMNS))),)))
-    assert decoder.decoded_bytes_max(ref, types(COLUMNS), ROWS) >= pa.record_batch(COLUMNS).nbytes
+    assert decoder.decoded_sizes(types(COLUMNS)).bytes_max(ref, ROWS) >= pa.record_batch(COLUMNS).nbytes
     for name, column in COLUMNS.items():
-        assert decoder.decoded_bytes_max(ref, {name: column.type}, ROWS) >= column.nbytes
+        assert decoder.decoded_sizes({name: column.type}).bytes_max(ref, ROWS) >= column.nbytes
 
 
 @pytest.mark.parametrize("name", ["small numbers", "floats", "bools", "moments"])
@@ -68,15 +68,15 @@ def test_numbers_with_nulls_count_their_own_width_alone(name: str) -> None:
     columns = {name: COLUMNS[name], "text": COLUMNS["all different"]}
     ref, decoder = encoded(columns, TileLayout(((0, 1),)))
     exact = COLUMNS[name].nbytes
-    assert exact <= decoder.decoded_bytes_max(ref, {name: COLUMNS[name].type}, ROWS) <= exact + 1
+    assert exact <= decoder.decoded_sizes({name: COLUMNS[name].type}).bytes_max(ref, ROWS) <= exact + 1
 
 
 def test_columns_that_are_not_read_and_columns_that_a_chunk_lacks_count_no_values() -> None:
     columns = {name: COLUMNS[name] for name in ("all different", "repeated long text")}
     ref, _ = encoded({"all different": columns["all different"]}, TileLayout(((0,),)))
     newer = ChunkDecoder(pa.schema(types(columns)), TileLayout(((0,), (1,))), None)
-    assert newer.decoded_bytes_max(ref, {}, ROWS) == 0
-    lacking = newer.decoded_bytes_max(ref, {"repeated long text": pa.string()}, ROWS)
+    assert newer.decoded_sizes({}).bytes_max(ref, ROWS) == 0
+    lacking = newer.decoded_sizes({"repeated long text": pa.string()}).bytes_max(ref, ROWS)
     assert pa.nulls(ROWS, pa.string()).nbytes <= lacking <= 20 * ROWS
 
 
@@ -87,6 +87,6 @@ def test_text_that_is_too_long_for_a_dictionary_counts_the_raw_bytes_of_its_tile
     places_and_a_dictionary = (2 * 4 + 1 + 64) * ROWS
     assert (
         2 * text.nbytes
-        <= decoder.decoded_bytes_max(ref, types(columns), ROWS)
+        <= decoder.decoded_sizes(types(columns)).bytes_max(ref, ROWS)
         <= ref.raw_bytes + places_and_a_dictionary
     )

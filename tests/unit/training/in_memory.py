@@ -52,8 +52,11 @@ class MemorySource:
     def bytes_in_flight(self, ref: ChunkRef) -> int:
         return 2 * int(self._batches[ref.chunk].nbytes)
 
-    def decoded_bytes_max(self, ref: ChunkRef, types: Mapping[str, pa.DataType], rows: int) -> int:
-        return sum(int(self._batches[ref.chunk].column(name).nbytes) for name in types) * rows // ref.rows
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> Any:
+        def bytes_max(ref: ChunkRef, rows: int) -> int:
+            return sum(int(self._batches[ref.chunk].column(name).nbytes) for name in types) * rows // ref.rows
+
+        return SimpleNamespace(bytes_max=bytes_max)
 
 
 class MemoryDataset:

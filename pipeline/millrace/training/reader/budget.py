@@ -159,7 +159,7 @@ def demand_of(
     lane_window_rows = [order.window_rows_max(lane) for lane in lanes]
     slots = -(-(max(lane_window_rows, default=0) - 1) // plan.lane_batch_rows) + 1 + (plan.tail is Tail.PAD)
     in_flight = {chunk: source.bytes_in_flight(ref) for chunk, ref in chunks.items()}
-    ragged_types = {column.name: column.type for column in plans if isinstance(column, RaggedPlan)}
+    sizes = source.decoded_sizes({column.name: column.type for column in plans if isinstance(column, RaggedPlan)})
     return Demand(
         plans=plans,
         shape=RingShape(1, lanes, plan.lane_batch_rows, plan.tail),
@@ -168,8 +168,6 @@ def demand_of(
         lane_window_rows=lane_window_rows,
         window_slots=max(1, min(slots, plan.batches)),
         chunk_bytes=max(in_flight.values(), default=0),
-        ragged=RaggedMemory.of(
-            order, lanes, lambda chunk, rows: source.decoded_bytes_max(chunks[chunk], ragged_types, rows)
-        ),
+        ragged=RaggedMemory.of(order, lanes, lambda chunk, rows: sizes.bytes_max(chunks[chunk], rows)),
         ahead=ahead,
     )
