@@ -23,7 +23,8 @@ ROWS = 20_000
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    matches = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return [content for name, content in matches if name == language]
 
 
 @pytest.fixture(scope="module")
