@@ -57,7 +57,9 @@ def test_a_skipped_test_is_listed_with_its_reason(tmp_path: Path) -> None:
     assert "1 passed, 2 skipped" in done.stdout.splitlines()[-1]
 
 
-SIDE_BY_SIDE = pytest.mark.parametrize("options", [(), ("-p", "xdist", "--numprocesses=2")], ids=["alone", "side by side"])
+SIDE_BY_SIDE = pytest.mark.parametrize(
+    "options", [(), ("-p", "xdist", "--numprocesses=2")], ids=["alone", "side by side"]
+)
 
 
 @SIDE_BY_SIDE
