@@ -151,6 +151,7 @@ def test_a_port_that_is_taken_by_another_stack_is_refused_with_its_holder(stack:
         second.up(["redis"])
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_node_is_reported_as_died_and_either_node_starts_while_the_other_is_down(every_node: Stack) -> None:
     every_node.kill("cassandra-2")
     assert states(every_node)["cassandra-2"] == "died"
