@@ -47,13 +47,11 @@ class MixtureState:
     def from_json(cls, document: object) -> MixtureState:
         """Return the state of a JSON object; raise ``UsageError`` for a document that is not a mixture's state."""
         values = _checked(document)
-        return cls(
-            Stop(values["stop"]),
-            tuple(values["weights"]),
-            values["epoch"],
-            values["rows"],
-            tuple(LoaderState.from_json(dataset) for dataset in values["datasets"]),
-        )
+        datasets = tuple(LoaderState.from_json(dataset) for dataset in values["datasets"])
+        weights = tuple(values["weights"])
+        if not datasets or len(weights) != len(datasets) or any(type(each) is not int or each < 1 for each in weights):
+            raise _refusal(f"weights is {list(weights)} for {len(datasets)} datasets")
+        return cls(Stop(values["stop"]), weights, values["epoch"], values["rows"], datasets)
 
     def check(self, other: MixtureState) -> None:
         """Raise ``UsageError`` unless ``other`` is a state of the same datasets, weights and stop condition."""
@@ -85,13 +83,6 @@ def _checked(document: object) -> Mapping[str, Any]:
             raise _refusal(f"{name} is {document[name]!r}")
     if document["stop"] not in list(Stop):
         raise _refusal(f"stop is {document['stop']!r}, not one of {', '.join(Stop)}")
-    weights, datasets = document["weights"], document["datasets"]
-    if (
-        not datasets
-        or len(weights) != len(datasets)
-        or any(type(weight) is not int or weight < 1 for weight in weights)
-    ):
-        raise _refusal(f"weights is {weights!r} for {len(datasets)} datasets")
     if min(document["epoch"], document["rows"]) < 0:
         raise _refusal("epoch or rows is negative")
     return document
