@@ -123,8 +123,9 @@ def _receive(connection: Any, buffer: memoryview) -> Reply:
     with _disconnected_on_error(connection):
         header = _header(connection, len(expected))
         if header == expected:
-            _fill(connection, buffer)
-            _fill(connection, memoryview(bytearray(2)))  # the line's end
+            with _waiting_in_kernel(connection._sock) as flags:
+                _fill(connection, buffer, flags)
+                _fill(connection, memoryview(bytearray(2)), flags)  # the line's end
             return Reply.COMPLETE
     if header.startswith(b"$") and not header.startswith((b"$-", b"$0")):
         # A value of another size. Its unread rest may be up to 512 MB.
@@ -142,13 +143,6 @@ def _header(connection: Any, size_max: int) -> bytes:
     while received < size_max and not header.endswith(b"\r\n", 0, received):
         received += _received(connection, memoryview(header)[received:])
     return bytes(header[:received])
-
-
-def _fill(connection: Any, buffer: memoryview) -> None:
-    filled = 0
-    with _waiting_in_kernel(connection._sock) as flags:
-        while filled < len(buffer):
-            filled += _received(connection, buffer[filled:], flags)
 
 
 @contextmanager
@@ -169,6 +163,12 @@ def _waiting_in_kernel(sock: Any) -> Iterator[int]:
         yield socket.MSG_WAITALL
     finally:
         sock.settimeout(timeout_s)
+
+
+def _fill(connection: Any, buffer: memoryview, flags: int) -> None:
+    filled = 0
+    while filled < len(buffer):
+        filled += _received(connection, buffer[filled:], flags)
 
 
 def _received(connection: Any, buffer: memoryview, flags: int = 0) -> int:

@@ -160,8 +160,8 @@ def test_a_value_of_another_size_is_not_returned_and_the_next_read_works(
         assert get(redis, 5, keys="b") == (Reply.COMPLETE, [b"12345"])
 
 
-@pytest.mark.parametrize("size", [2_100_000, 2_900_000, 3_000_000])
-@pytest.mark.parametrize("wanted", [2_099_999, 2_100_001, 2_899_999, 2_900_001, 4_194_304])
+@pytest.mark.parametrize("size", [2_100_000, 3_000_000])
+@pytest.mark.parametrize("wanted", [2_099_999, 2_100_001, 4_194_304])
 def test_a_large_value_of_another_size_is_not_returned_and_the_next_read_works(
     server: Server, redis: Redis, size: int, wanted: int
 ) -> None:
