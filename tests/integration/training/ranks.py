@@ -90,7 +90,7 @@ def write_and_wait(loader: TrainingLoader, path: Path, batches: int) -> None:
     with path.open("wb") as file:
         for batch in islice(iterator, batches):
             pickle.dump((batch, loader.state_dict()), file)
-    path.with_suffix(".chunks").write_text(str(_chunks_when_full(loader)))
+    path.with_suffix(".chunks").write_text(str(chunks_when_full(loader)))
     time.sleep(600)
 
 
@@ -103,7 +103,7 @@ def read_file(path: Path) -> Iterator[Any]:
                 return
 
 
-def _chunks_when_full(loader: TrainingLoader) -> int:
+def chunks_when_full(loader: TrainingLoader) -> int:
     """Return the chunks that were read, once there are no more for half a second."""
     before = -1
     while (chunks := sum(loader.facts().tiers.values())) != before:
