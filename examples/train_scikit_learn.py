@@ -1,4 +1,7 @@
-"""Train scikit-learn's ``SGDClassifier`` by ``partial_fit``, and evaluate it on every row exactly once."""
+"""Train scikit-learn's ``SGDClassifier`` by ``partial_fit``, and evaluate it on every row exactly once.
+
+scikit-learn is in the extra ``prepare``.
+"""
 
 from __future__ import annotations
 

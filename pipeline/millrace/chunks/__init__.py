@@ -11,6 +11,7 @@ from millrace.chunks.encode import Chunk, OlderChunk, assemble, assemble_as_stor
 from millrace.chunks.encoding.codecs import CODECS, Allocate
 from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TileLayout
+from millrace.chunks.narrow import DICTIONARY_VALUE_BYTES_MAX
 from millrace.chunks.settings import ChunkSettings
 from millrace.chunks.statistics.stats import (
     ColumnStats,
@@ -29,6 +30,7 @@ __all__ = [
     "Chunk",
     "ChunkSettings",
     "ColumnStats",
+    "DICTIONARY_VALUE_BYTES_MAX",
     "OlderChunk",
     "RowGroup",
     "RowGrouper",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -12,7 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.arrow import OFFSET_TYPES, held_bytes
-from millrace.chunks import Allocate, OlderChunk, TileLayout, assemble_as_stored, cast_batch
+from millrace.chunks import (
+    DICTIONARY_VALUE_BYTES_MAX,
+    Allocate,
+    OlderChunk,
+    TileLayout,
+    assemble_as_stored,
+    cast_batch,
+)
+from millrace.dataset.decoded_sizes import DecodedSizes
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChunkFormatError
 from millrace.store import ChunkRef, TileRef
@@ -21,8 +29,8 @@ _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are assembled by one thread at a time: a column takes less time than a switch of the GIL."""
 _INFLATED = 1.1
-_TEXT_BYTES = 8 + 64
-"""A text's offset, and the longest text of a dictionary (``chunks.narrow``)."""
+_TEXT_BYTES = 8 + DICTIONARY_VALUE_BYTES_MAX
+"""A text's offset, and the longest text of a dictionary."""
 
 
 class ChunkDecoder:
@@ -81,6 +89,11 @@ class ChunkDecoder:
         """Return the bytes of the columns that the chunk lacks or may hold in narrower types, in the final types."""
         is_older = len(ref.tiles) < len(self._layout.columns)
         return int(ref.rows * (self._row_bytes if is_older else self._cast_row_bytes))
+
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> DecodedSizes:
+        """Return the sizes of the columns of ``types`` at most, decoded to these types."""
+        numbered = {self._version_schema.get_field_index(name): type_ for name, type_ in types.items()}
+        return DecodedSizes(self._layout, numbered)
 
     def tiles_of(self, ref: ChunkRef) -> Sequence[int]:
         """Return the needed tiles that the chunk has; none where it is older than all columns that are read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +16,7 @@ from millrace.chunks import Allocate
 from millrace.dataset.chunk_decoder import ChunkDecoder
 from millrace.dataset.chunk_loans import ChunkLoans, loans_through
 from millrace.dataset.decoded_chunks import DecodedChunks
+from millrace.dataset.decoded_sizes import DecodedSizes
 from millrace.dataset.reused_memory import ReusedMemory, aligned_bytes
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
@@ -100,6 +101,10 @@ class ChunkSource:
     def bytes_in_flight(self, ref: ChunkRef) -> int:
         """Return the bytes that ``borrow`` takes for a chunk at most: stored, raw, and cast to the version's types."""
         return self._memory_bytes(ref) + self.decoder.stored_bytes(ref) + self.decoder.cast_bytes(ref)
+
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> DecodedSizes:
+        """Return the sizes of the columns of ``types`` at most, decoded to these types."""
+        return self.decoder.decoded_sizes(types)
 
     def _memory_bytes(self, ref: ChunkRef) -> int:
         """Return the size of the reused memory for a chunk: each raw tile, and the stored tiles that Redis may have."""

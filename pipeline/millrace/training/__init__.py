@@ -3,7 +3,7 @@
 from millrace.training.iteration import BatchIterator
 from millrace.training.loader import TrainingLoader
 from millrace.training.making import make_loader
-from millrace.training.mixing import Mixture, mix
+from millrace.training.mixing import Mixture, MixtureState, mix
 from millrace.training.options import LoaderOptions
 from millrace.training.planning import EpochCost, epoch_cost
 from millrace.training.progress import TrainingFacts, TrainingProgress, WaitTimes
@@ -16,6 +16,7 @@ __all__ = [
     "LoaderOptions",
     "LoaderState",
     "Mixture",
+    "MixtureState",
     "TrainingFacts",
     "TrainingLoader",
     "TrainingProgress",

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from millrace.errors import UsageError
 from millrace.training.columns import Plan
-from millrace.training.formats import Batch
+from millrace.training.formats import Batch, Undivided
 from millrace.training.iteration import BatchIterator
 from millrace.training.opened import OpenedLoader, Opener
 from millrace.training.options import LoaderOptions
@@ -24,7 +24,7 @@ _inherited: list[object] = []
 """Parts that belong to the process from which this one was forked. They must not be closed here."""
 
 
-class TrainingLoader:
+class TrainingLoader(Undivided):
     """The batches of one rank of a training job, epoch after epoch.
 
     ``iter`` continues at the state: after a finished epoch with the next one, after an iteration that was left with
@@ -35,6 +35,7 @@ class TrainingLoader:
 
     def __init__(self, opener: Opener, options: LoaderOptions) -> None:
         self._opener = opener
+        self._made_in = os.getpid()
         self._job = job_name()
         self._iteration: weakref.ref[BatchIterator] | None = None
         self._moved: tuple[int, int] | None = (0, 0)
@@ -48,6 +49,7 @@ class TrainingLoader:
 
     def __iter__(self) -> BatchIterator:
         """Begin or continue an epoch at the state of the loader; an iterator before this one ends."""
+        self._check_worker()
         if (last := self._running()) is not None:
             last.close()
         pipeline, batches = self._open().begin(*self._position())

@@ -88,4 +88,5 @@ def test_memory_stays_within_the_bound(store: Store, settings: Settings, shaped:
     version = store.version(shaped)
     assert measured["rows"] >= 2 * (version.rows - options["global_batch_rows"])
     assert measured["peak_bytes"] <= measured["prefetch_bytes"] + options.get("cache_bytes", 0) + SLACK_BYTES
-    print(choice, shaped, version.raw_bytes, measured)
+    if is_flights and choice == "default":  # most of its columns are text or have nulls
+        assert measured["prefetch_bytes"] <= 2.25 * measured["peak_bytes"]  # 1.8 to 2.1 were measured

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from millrace.training import EpochCost
 
 CHUNKS, CHUNK_ROWS, CHUNK_BYTES = 48, 2_000, 520_000
 OPTIONS: dict[str, Any] = {"global_batch_rows": 256, "seed": 3, "lanes": 4}
-ROUNDS = 6
+ROUNDS_MIN, ROUNDS_MAX = 7, 41
 CLOSE = 0.25
 EPOCHS = 10
 
@@ -89,13 +90,13 @@ def test_the_time_to_the_first_batch_is_that_of_a_loader(cached_store: Store, na
     if is_warm:
         assert cached_store.warm(name).complete
     first_batch_s(cached_store, name)  # connections are made
-    ratios = []
-    for _ in range(ROUNDS):  # other programs disturb single rounds
-        planned = cached_store.plan_epoch(name, **OPTIONS).first_batch_s
-        ratios.append(planned / first_batch_s(cached_store, name))
-        if abs(ratios[-1] - 1) <= CLOSE:
+    planned, measured = [], []
+    for _ in range(ROUNDS_MAX):  # one after the other, because other programs slow both; more rounds on a busy machine
+        planned.append(cached_store.plan_epoch(name, **OPTIONS).first_batch_s)
+        measured.append(first_batch_s(cached_store, name))
+        if len(planned) >= ROUNDS_MIN and abs(median(planned) / median(measured) - 1) <= CLOSE:
             return
-    pytest.fail(f"planned by measured times: {ratios}")
+    pytest.fail(f"planned {planned}, measured {measured}")
 
 
 @pytest.mark.full

@@ -105,6 +105,17 @@ def test_a_mixture_is_read_by_a_data_loader_with_workers(results: dict[str, Any]
     assert len(set(mixed["loader"])) == len(mixed["loader"])
 
 
+@pytest.mark.parametrize("name", ["loader", "mixture"])
+def test_batches_of_numpy_are_items_of_at_most_one_worker_and_refused_for_more(
+    results: dict[str, Any], name: str
+) -> None:
+    items = results["numpy"]
+    for workers in (0, 1, 2):
+        assert "only one with format='torch' is a dataset for a DataLoader" in items[f"{name} {workers}"]
+    assert items[f"wrapped {name} 0"] is items[f"wrapped {name} 1"] is True
+    assert "each of the 2 workers of the DataLoader would deliver all batches" in items[f"wrapped {name} 2"]
+
+
 class Training:
     """A run of the example by torchrun."""
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from millrace import connect
@@ -91,6 +91,36 @@ def mixed(store: Store, dataset: str) -> dict[str, Any]:
     } | {"loader": digests(mixture())}
 
 
+class Wrapped(IterableDataset):  # type: ignore[misc]
+    """A dataset of a user, over a loader of NumPy."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Any:
+        return iter(self._loader)
+
+
+def numpy_items(store: Store, dataset: str) -> dict[str, Any]:
+    """Return what a DataLoader makes of a loader and a mixture of NumPy, alone and within a dataset of the user."""
+
+    def loader(seed: int = 1) -> Any:
+        return store.dataset(dataset).training(**OPTIONS | {"format": "numpy", "seed": seed})
+
+    results: dict[str, Any] = {}
+    for name, make in (("loader", loader), ("mixture", lambda: mix({loader(): 2, loader(2): 1}))):
+        rows = [batch["y"].tolist() for batch in make()]
+        for workers in WORKERS:
+            alone = DataLoader(make(), batch_size=None, num_workers=workers)
+            results[f"{name} {workers}"] = refusal(lambda batches=alone: list(batches))
+            wrapped = DataLoader(Wrapped(make()), batch_size=None, num_workers=workers)
+            if workers < 2:
+                results[f"wrapped {name} {workers}"] = [batch["y"].tolist() for batch in wrapped] == rows
+            else:
+                results[f"wrapped {name} {workers}"] = refusal(lambda batches=wrapped: list(batches))
+    return results
+
+
 def main(dataset: str) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     with connect() as store:
@@ -104,6 +134,7 @@ def main(dataset: str) -> None:
                     "workers": data_loaders(make_loader()),
                     "resumed": resumed(make_loader),
                     "mixed": mixed(store, dataset),
+                    "numpy": numpy_items(store, dataset),
                 }
             )
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import time
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -15,7 +17,7 @@ from millrace.api import Store
 from millrace.dataset import with_splits
 from millrace.errors import ChunkMissingError, UsageError, VersionNotFoundError
 from millrace.load import LoadOptions
-from millrace.training import TrainingLoader
+from millrace.training import Mixture, TrainingLoader, mix
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
 
@@ -128,3 +130,61 @@ def test_a_loader_takes_a_lease_of_its_version(flights: Store, cassandra: FakeCa
     next(iter(loader))
     assert len(cassandra.a.rows["leases"]) == 1
     loader.close()
+
+
+def mixed_rows(mixture: Mixture) -> list[list[int]]:
+    return [[*batch["n"].tolist(), *batch["a"].tolist()] for batch in mixture]
+
+
+def mixture_of(store: Store, **options: Any) -> Mixture:
+    day, night = (store.dataset("flights").training(global_batch_rows=800, lanes=4, seed=seed) for seed in (1, 2))
+    with day, night:
+        return mix({day: 0.7, night: 0.3}, **options)
+
+
+@pytest.mark.parametrize("stop", ["first", "all"])
+def test_a_state_of_a_mixture_resumes_its_datasets_with_their_weights(flights: Store, csv: Csv, stop: str) -> None:
+    with mixture_of(flights, stop=stop) as mixture:
+        list(islice(mixture, 7))
+        state = json.loads(json.dumps(mixture.state_dict()))
+        rest = mixed_rows(mixture)
+    flights.load("flights", csv(100))
+    with flights.resume(state, global_batch_rows=800) as resumed:
+        assert isinstance(resumed, Mixture)
+        assert resumed.state_dict() == state
+        assert mixed_rows(resumed) == rest
+    halves = [flights.resume(state, global_batch_rows=800, rank=rank, world_size=2) for rank in range(2)]
+    assert [sum(len(batch["n"]) for batch in half) for half in halves] == [400 * len(rest)] * 2
+    for half in halves:
+        half.close()
+
+
+def test_a_resumed_mixture_leaves_no_lease_behind(flights: Store, cassandra: FakeCassandra) -> None:
+    state = mixture_of(flights).state_dict()
+    with flights.resume(state, global_batch_rows=800) as resumed:
+        next(iter(resumed))
+        assert len(cassandra.a.rows["leases"]) == 2
+    deadline = time.monotonic() + 30
+    while cassandra.a.rows["leases"] and time.monotonic() < deadline:  # they are released in the background
+        time.sleep(0.01)
+    assert not cassandra.a.rows["leases"]
+
+
+def test_a_state_of_a_mixture_is_refused_for_an_option_that_it_holds_and_a_deleted_version(
+    flights: Store, csv: Csv
+) -> None:
+    state = mixture_of(flights).state_dict()
+    with pytest.raises(UsageError, match=r"resume\(\) takes seed from the state: leave out seed="):
+        flights.resume(state, global_batch_rows=800, seed=3)
+    reference = flights.version("flights").reference
+    flights.load("flights", csv(100))
+    flights.delete(reference)
+    with pytest.raises(VersionNotFoundError, match=f"the state is one of {reference}, which was deleted or pruned"):
+        flights.resume(state, global_batch_rows=800)
+
+
+@pytest.mark.parametrize("weights", [[7], [7, 0], [7, 0.5], []])
+def test_a_state_of_a_mixture_whose_weights_do_not_fit_is_refused(flights: Store, weights: list[Any]) -> None:
+    state = mixture_of(flights).state_dict() | {"weights": weights}
+    with pytest.raises(UsageError, match="this is not the state of a mixture: weights is"):
+        flights.resume(state, global_batch_rows=800)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +51,12 @@ class MemorySource:
 
     def bytes_in_flight(self, ref: ChunkRef) -> int:
         return 2 * int(self._batches[ref.chunk].nbytes)
+
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> Any:
+        def bytes_max(ref: ChunkRef, rows: int) -> int:
+            return sum(int(self._batches[ref.chunk].column(name).nbytes) for name in types) * rows // ref.rows
+
+        return SimpleNamespace(bytes_max=bytes_max)
 
 
 class MemoryDataset:

@@ -27,13 +27,21 @@ if TYPE_CHECKING:
 @click.option("--tail", default="drop_last", show_default=True, help="drop_last, pad or uneven.")
 @click.option("--split", metavar="SPLIT", help="A split of the version, as in train.")
 @columns_option("Only these columns.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["numpy", "torch", "arrow"]),
+    default="numpy",
+    show_default=True,
+    help="Of the batches. Text and nulls need arrow.",
+)
 @store_command
 def command(invocation: Invocation, /, name: str, cache_bytes: int, form: str, **given: Any) -> None:
     """Tell the hit ratio, memory, bytes from Cassandra and time to the first batch of an epoch, before a job starts.
 
-    Nothing is written. The chunks of the first batch are read once, at most 32, to measure the time. It is that of the
-    cache as it is now. The shuffle is judged by a column that is sorted in stored order, which is the worst case: 1.0
-    means that batches vary as under a full shuffle, 3.0 that they vary three times as much.
+    Nothing is written. The chunks of the first batch are read up to 5 times, at most 32, to measure the time. It is
+    that of the cache as it is now. The shuffle is judged by a column that is sorted in stored order, which is the worst
+    case: 1.0 means that batches vary as under a full shuffle, 3.0 that they vary three times as much.
 
     JSON: reference, split, rows, chunks, batches, global_batch_rows, lanes, world_size, window_chunks, dropped_rows,
     padded_rows, chunk_reads, cache_bytes, form, cached_chunks, hit_ratio, cassandra_bytes, memory_bytes (of each rank),
@@ -41,7 +49,8 @@ def command(invocation: Invocation, /, name: str, cache_bytes: int, form: str, *
 
     \b
     Example:
-      millrace plan flights --cache 2GiB --window 4 --world 2
+      millrace plan flights --cache 2GiB --window 4 --world 2 --format arrow
+      millrace plan flights --columns distance,hour --batch 1024
     """
     cost = invocation.store.plan_epoch(
         name,
@@ -55,6 +64,7 @@ def command(invocation: Invocation, /, name: str, cache_bytes: int, form: str, *
         tail=given["tail"],
         split=given["split"],
         columns=given["columns"],
+        format=given["format_"],
     )
     invocation.answer(cost.to_json(), lambda: print_facts(list(_shown(cost).items()), title=cost.reference))
 

@@ -107,6 +107,7 @@ def nulls_refused(name: str, type_: pa.DataType, amount: str) -> UsageError:
     """Return the error for nulls in a column that has no value for them; ``amount`` is as in "12 nulls"."""
     return UsageError(
         f"column {name!r} of type {type_} holds {amount}",
-        hint=f"give the value that replaces them, nulls={{{name!r}: VALUE}}; only format='arrow' has nulls",
+        hint=f"give the value that replaces them, nulls={{{name!r}: VALUE}}, or use format='arrow' or --format arrow, "
+        "which keeps nulls",
         column=name,
     )

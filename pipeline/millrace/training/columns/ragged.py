@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,16 +35,18 @@ class RaggedPlan:
         stored = pa.record_batch([column], schema).serialize()
         return pa.ipc.read_record_batch(stored, schema).column(0)
 
-    def take(self, pieces: Sequence[pa.Array], positions: Any) -> pa.Array:
+    def take(self, pieces: list[pa.Array], positions: Any) -> pa.Array:
         """Return the rows of all pieces of a window; row i of the pieces, one after another, is at ``positions[i]``.
 
-        The pieces, their concatenation and the result are in memory at the same time. Raises ``UsageError`` where one
-        array cannot hold the values of a window.
+        The list of pieces is emptied, so that two copies of the rows are in memory at a time. Raises ``UsageError``
+        where one array cannot hold the values of a window.
         """
         rows = np.empty(len(positions), np.int64)
         rows[positions] = np.arange(len(positions))
         try:
-            return taken(pa.concat_arrays(pieces), rows)
+            joined = pa.concat_arrays(pieces)
+            pieces.clear()
+            return taken(joined, rows)
         except pa.ArrowInvalid as error:
             raise UsageError(
                 f"one array cannot hold column {self.name!r} of a window: {str(error).splitlines()[0]}",

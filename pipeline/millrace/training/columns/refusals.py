@@ -19,7 +19,8 @@ def refused_type(field: pa.Field, format: BatchFormat) -> UsageError:
     return UsageError(
         f"format={format.value!r} cannot hold column {field.name!r} of type {field.type}: "
         f"{next(reasons, 'its rows hold no values')}",
-        hint="leave it out with columns=[...]" + ("" if format is BatchFormat.ARROW else ", or use format='arrow'"),
+        hint="leave it out with columns=[...] or --columns"
+        + ("" if format is BatchFormat.ARROW else ", or use format='arrow' or --format arrow"),
         column=field.name,
     )
 

@@ -98,6 +98,9 @@ class InWorkers:
             self._share = _ended(error)
         return self._share
 
+    def _check_worker(self) -> None:
+        """Allow each worker: it delivers its share of the batches."""
+
     def _share_of(self, worker: Any) -> Generator[Any, None, None]:
         restored, self._restored = self._restored, None
         self._place = place = restored or self._begun(worker)

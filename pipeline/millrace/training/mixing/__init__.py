@@ -2,6 +2,7 @@
 
 from millrace.training.mixing.mix import mix
 from millrace.training.mixing.mixture import Mixture
+from millrace.training.mixing.mixture_state import MixtureState
 from millrace.training.mixing.plan import Stop
 
-__all__ = ["Mixture", "Stop", "mix"]
+__all__ = ["Mixture", "MixtureState", "Stop", "mix"]

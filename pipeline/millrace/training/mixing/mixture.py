@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from millrace.errors import UsageError
 from millrace.training.columns import ColumnPlan
-from millrace.training.formats import Batch
+from millrace.training.formats import Batch, Undivided
 from millrace.training.mixing.mixed_batch import LaneRows, MixedBatch, lane_places
 from millrace.training.mixing.mixture_state import MixtureState
 from millrace.training.mixing.plan import MixPlan
@@ -24,7 +24,7 @@ from millrace.training.state import LoaderState
 Batches = Generator[Batch, None, None]
 
 
-class Mixture:
+class Mixture(Undivided):
     """The batches of one rank from several datasets, epoch after epoch.
 
     How many rows of each dataset a batch has depends on the rows before it alone. So a mixture has the same global
@@ -34,6 +34,7 @@ class Mixture:
 
     def __init__(self, plan: MixPlan, sources: Sequence[MixedSource]) -> None:
         self._plan = plan
+        self._made_in = os.getpid()
         self._sources = tuple(sources)
         self._position = self._origin = (0, 0)
         self._newest = self._position
@@ -46,6 +47,7 @@ class Mixture:
 
     def __iter__(self) -> Batches:
         """Begin or continue an epoch at the state of the mixture; an iterator before this one ends."""
+        self._check_worker()
         if (last := self._running()) is not None:
             last.close()
         iteration = self._batches()

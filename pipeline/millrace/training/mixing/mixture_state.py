@@ -28,6 +28,11 @@ class MixtureState:
     rows: int
     datasets: tuple[LoaderState, ...]
 
+    @staticmethod
+    def is_one(document: object) -> bool:
+        """Return whether a document is meant as the state of a mixture, and not of a loader."""
+        return isinstance(document, Mapping) and "datasets" in document
+
     def to_json(self) -> dict[str, Any]:
         """Return the state as a JSON object."""
         return {
@@ -42,13 +47,11 @@ class MixtureState:
     def from_json(cls, document: object) -> MixtureState:
         """Return the state of a JSON object; raise ``UsageError`` for a document that is not a mixture's state."""
         values = _checked(document)
-        return cls(
-            Stop(values["stop"]),
-            tuple(values["weights"]),
-            values["epoch"],
-            values["rows"],
-            tuple(LoaderState.from_json(dataset) for dataset in values["datasets"]),
-        )
+        datasets = tuple(LoaderState.from_json(dataset) for dataset in values["datasets"])
+        weights = tuple(values["weights"])
+        if not datasets or len(weights) != len(datasets) or any(type(each) is not int or each < 1 for each in weights):
+            raise _refusal(f"weights is {list(weights)} for {len(datasets)} datasets")
+        return cls(Stop(values["stop"]), weights, values["epoch"], values["rows"], datasets)
 
     def check(self, other: MixtureState) -> None:
         """Raise ``UsageError`` unless ``other`` is a state of the same datasets, weights and stop condition."""

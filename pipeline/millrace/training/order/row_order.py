@@ -38,11 +38,15 @@ class Order:
 
     def lane_chunks(self, lane: int) -> NDArray[np.int64]:
         """Return the indices of the chunks that the lane reads, which are the same in every epoch."""
-        return self._cuts.fragments(lane).chunk
+        return self.lane_fragments(lane).chunk
+
+    def lane_fragments(self, lane: int) -> Fragments:
+        """Return the parts of chunks that the lane reads, in the order of the sequence."""
+        return self._cuts.fragments(lane)
 
     def window_rows_max(self, lane: int) -> int:
         """Return the most rows that a window of the lane can have in any epoch."""
-        rows = np.sort(self._cuts.fragments(lane).rows)
+        rows = np.sort(self.lane_fragments(lane).rows)
         return int(rows[-self._window_chunks(len(rows)) :].sum())
 
     def windows(self, lane: int, epoch: int, *, from_row: int = 0) -> Iterator[Window]:
@@ -69,7 +73,7 @@ class Order:
         return permutation(chunks, Purpose.CHUNKS, self.spec)
 
     def _epoch_fragments(self, lane: int, epoch: int) -> Fragments:
-        fragments = self._cuts.fragments(lane)
+        fragments = self.lane_fragments(lane)
         if self.spec.shuffle is Shuffle.NONE:
             return fragments
         return fragments.taken(permutation(len(fragments), Purpose.FRAGMENTS, self.spec, epoch=epoch, lane=lane))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +13,11 @@ from millrace.cache import Form, value_cost_bytes
 from millrace.dataset import Dataset
 from millrace.store import ChunkRef
 from millrace.training.options import LoaderOptions
-from millrace.training.order import BatchPlan, Order
+from millrace.training.order import Order
+from millrace.training.planning.first_batch import first_batch_s
 from millrace.training.planning.shuffle_quality import shuffle_quality
-from millrace.training.prepared import Prepared, prepare, split_manifest
+from millrace.training.prepared import prepare, split_manifest
 from millrace.training.reader import read_threads
-
-_READ_CHUNKS_MAX: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +25,8 @@ class EpochCost:
     """The cost of one epoch of all ranks; ``memory_bytes`` are those of each rank, sizes are in bytes.
 
     ``chunk_reads`` counts a chunk twice if two lanes share it. ``hit_ratio`` is the share of these reads that Redis
-    answers. ``first_batch_s`` was measured by reading the chunks of the first batch of rank 0, so it depends on what
-    the cache holds now. ``shuffle_quality`` is 1.0 for a full shuffle, see ``shuffle_quality``; None for no shuffle.
+    answers. ``first_batch_s`` was measured by reading the first batch of rank 0, so it depends on what the cache
+    holds now. ``shuffle_quality`` is 1.0 for a full shuffle, see ``shuffle_quality``; None for no shuffle.
     """
 
     reference: str
@@ -61,10 +58,11 @@ class EpochCost:
 def epoch_cost(dataset: Dataset, options: LoaderOptions, *, world_size: int, cache_bytes: int, form: Form) -> EpochCost:
     """Return the cost of an epoch with ``cache_bytes`` of Redis for this dataset, in the given form.
 
-    Reads the manifest, and at most 32 chunks to measure the time to the first batch. Raises ``UsageError`` for options
+    Reads the manifest, and the first batch up to 5 times to measure the time to it. Raises ``UsageError`` for options
     that a loader refuses.
     """
-    prepared = prepare(dataset, replace(options, rank=0, world_size=world_size), threads=read_threads())
+    rank_options = replace(options, rank=0, world_size=world_size)
+    prepared = prepare(dataset, rank_options, threads=read_threads())
     order, plan = prepared.plan.order, prepared.outline.batch_plan()
     reads = _reads_of_chunks(order)
     stored, memory = _chunk_sizes(dataset, options, form)
@@ -88,7 +86,7 @@ def epoch_cost(dataset: Dataset, options: LoaderOptions, *, world_size: int, cac
         hit_ratio=float(reads[:cached].sum() / reads.sum()),
         cassandra_bytes=int((reads * stored)[cached:].sum()),
         memory_bytes=prepared.outline.prefetch_bytes + options.cache_bytes,
-        first_batch_s=_first_batch_s(prepared, plan),
+        first_batch_s=first_batch_s(dataset, rank_options, prepared),
         shuffle_quality=shuffle_quality(order, plan),
     )
 
@@ -113,22 +111,3 @@ def _redis_bytes(ref: ChunkRef, tiles: Sequence[int], form: Form) -> int:
     if form is Form.STORED:
         return value_cost_bytes(ref.stored_bytes)
     return sum(value_cost_bytes(ref.tiles[tile].raw_bytes) for tile in tiles)
-
-
-def _first_batch_s(prepared: Prepared, plan: BatchPlan) -> float:
-    """Return the seconds to read all chunks of the first batch of a rank, measured with the threads of a loader."""
-    order = prepared.plan.order
-    windows = (next(order.windows(lane, 0)) for lane in prepared.outline.lanes if plan.lane_rows[lane])
-    chunks = list(dict.fromkeys(fragment.chunk for window in windows for fragment in window.fragments))
-    measured = [prepared.chunks[chunk] for chunk in chunks[:_READ_CHUNKS_MAX]]
-    _read(prepared, measured[0])  # the first read of a process connects and takes longer
-    with ThreadPoolExecutor(prepared.threads, thread_name_prefix="millrace-plan") as pool:
-        began = time.perf_counter()
-        for read in [pool.submit(_read, prepared, ref) for ref in measured]:
-            read.result()
-        return (time.perf_counter() - began) * len(chunks) / len(measured)
-
-
-def _read(prepared: Prepared, ref: ChunkRef) -> None:
-    with prepared.source.borrow(ref):
-        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from millrace.errors import UsageError
 from millrace.parallel import worker_count
@@ -13,12 +14,13 @@ from millrace.training.order import BatchPlan, Order, Tail
 from millrace.training.reader.arena import Arena
 from millrace.training.reader.fragment_reader import Source
 from millrace.training.reader.places import RingShape
+from millrace.training.reader.ragged_memory import RaggedMemory
 
 _PERMUTATION_BYTES = 40
 """For each row of a window: its position, its place, and the arrays of which they are made."""
 _WAITING_THREADS = 2
-_TAKEN = 2
-"""Copies of a window's ragged rows while they are put in order."""
+_BATCHES = 2
+"""Batches of ragged rows that are joined from those of windows: the consumer's, and the next one."""
 
 
 def read_threads() -> int:
@@ -30,17 +32,25 @@ def read_threads() -> int:
 class Demand:
     """The facts that decide the memory of a rank's read.
 
-    ``window_rows`` are the rows of the largest window of a lane and ``window_slots`` the slots that it may span.
-    ``chunk_bytes`` are those that a thread needs to read a chunk. ``ahead`` counts batches that wait transformed.
+    ``lane_rows`` are the rows of each lane of the rank, ``lane_window_rows`` those of its largest window.
+    ``window_slots`` are the slots that a window may span. ``chunk_bytes`` are those that a thread needs to read a
+    chunk. ``ahead`` counts batches that wait transformed.
     """
 
     plans: Sequence[Plan]
     shape: RingShape
-    window_rows: int
+    batches: int
+    lane_rows: Sequence[int]
+    lane_window_rows: Sequence[int]
     window_slots: int
     chunk_bytes: int
-    ragged_row_bytes: float
+    ragged: RaggedMemory
     ahead: int
+
+    @property
+    def window_rows(self) -> int:
+        """The rows of the largest window."""
+        return max(self.lane_window_rows, default=0)
 
     @property
     def slots_min(self) -> int:
@@ -56,21 +66,36 @@ class Demand:
         """Return the memory of a read: rings, ragged rows, what the threads need, and batches that wait transformed."""
         shape = replace(self.shape, slots=slots)
         fixed = [plan for plan in self.plans if isinstance(plan, ColumnPlan)]
-        ragged_rows = slots * shape.slot_rows + len(shape.lanes) * self.window_rows
-        ragged_rows += threads * _TAKEN * self.window_rows
         thread_bytes = self.chunk_bytes + _PERMUTATION_BYTES * self.window_rows
         return (
             Arena.bytes_of(fixed, shape)
-            + int(ragged_rows * self.ragged_row_bytes)
+            + self._ragged_bytes(slots, threads)
             + threads * thread_bytes
             + self.waiting_bytes
         )
 
+    def _ragged_bytes(self, slots: int, threads: int) -> int:
+        """Return the bytes of the windows in memory, of a copy of those that threads order, and of joined batches."""
+        rows = sum(map(partial(self._lane_rows_read, slots), self.lane_rows, self.lane_window_rows))
+        return (
+            self.ragged.bytes_max(rows)
+            + self.ragged.bytes_max(threads * self.window_rows)
+            + _BATCHES * self.ragged.bytes_max(self.shape.slot_rows)
+        )
+
+    def _lane_rows_read(self, slots: int, lane_rows: int, window_rows: int) -> int:
+        """Return the rows of the windows of a lane that are in memory: all that end within ``slots - 1`` slots."""
+        rows = window_rows + (slots - 1) * self.shape.lane_batch_rows
+        if window_rows < lane_rows:
+            return rows
+        epochs = -(-(slots - 1) // max(1, self.batches))
+        return min(rows, epochs * lane_rows)
+
     @property
     def waiting_bytes(self) -> int:
         """The memory of the batches that wait transformed, if they are as large as before."""
-        row_bytes = sum(plan.row_bytes for plan in self.plans if isinstance(plan, ColumnPlan)) + self.ragged_row_bytes
-        return int(self.ahead * self.shape.slot_rows * row_bytes)
+        row_bytes = sum(plan.row_bytes for plan in self.plans if isinstance(plan, ColumnPlan))
+        return self.ahead * (self.shape.slot_rows * row_bytes + self.ragged.bytes_max(self.shape.slot_rows))
 
 
 @dataclass(frozen=True)
@@ -131,17 +156,18 @@ def demand_of(
     ahead: int,
 ) -> Demand:
     """Return the demand of a rank's lanes; ``plan`` is that of a whole epoch."""
-    window_rows = max((order.window_rows_max(lane) for lane in lanes), default=0)
-    slots = -(-(window_rows - 1) // plan.lane_batch_rows) + 1 + (plan.tail is Tail.PAD)
+    lane_window_rows = [order.window_rows_max(lane) for lane in lanes]
+    slots = -(-(max(lane_window_rows, default=0) - 1) // plan.lane_batch_rows) + 1 + (plan.tail is Tail.PAD)
     in_flight = {chunk: source.bytes_in_flight(ref) for chunk, ref in chunks.items()}
-    is_ragged = any(isinstance(column, RaggedPlan) for column in plans)
-    ragged = max((in_flight[chunk] / max(1, ref.rows) for chunk, ref in chunks.items()), default=0.0)
+    sizes = source.decoded_sizes({column.name: column.type for column in plans if isinstance(column, RaggedPlan)})
     return Demand(
         plans=plans,
         shape=RingShape(1, lanes, plan.lane_batch_rows, plan.tail),
-        window_rows=window_rows,
+        batches=plan.batches,
+        lane_rows=[order.lane_rows(lane) for lane in lanes],
+        lane_window_rows=lane_window_rows,
         window_slots=max(1, min(slots, plan.batches)),
         chunk_bytes=max(in_flight.values(), default=0),
-        ragged_row_bytes=ragged if is_ragged else 0.0,
+        ragged=RaggedMemory.of(order, lanes, lambda chunk, rows: sizes.bytes_max(chunks[chunk], rows)),
         ahead=ahead,
     )

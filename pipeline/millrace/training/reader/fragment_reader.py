@@ -17,6 +17,13 @@ from millrace.training.reader.places import Index
 from millrace.training.reader.window_load import WindowLoad
 
 
+class Sizes(Protocol):
+    """The part of ``dataset.DecodedSizes`` that the reader uses."""
+
+    def bytes_max(self, ref: ChunkRef, rows: int) -> int:
+        """Return the bytes of any ``rows`` rows of a chunk at most."""
+
+
 class Source(Protocol):
     """The part of ``dataset.ChunkSource`` that the reader uses."""
 
@@ -32,6 +39,9 @@ class Source(Protocol):
 
     def bytes_in_flight(self, ref: ChunkRef) -> int:
         """Return the bytes that one ``borrow`` takes."""
+
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> Sizes:
+        """Return the sizes of the columns of ``types`` at most, decoded to these types."""
 
 
 class FragmentReader:

@@ -122,6 +122,7 @@ class Pipeline:
         Raises the error of a chunk in place of the first batch that needs it, with version, chunk and step.
         """
         slot = self.next_slot
+        self._drop_windows(slot)
         if self.consumed >= self._next_admission:
             self._admit()
         if slot >= self._ready_slot:
@@ -196,12 +197,16 @@ class Pipeline:
             return type(error)(f"{message}: {error.message}", hint=error.hint, **{**error.context, **context})
         return ChunkError(f"{message}: {type(error).__name__}: {error}", **context)
 
+    def _drop_windows(self, slot: int) -> None:
+        """Free the ragged rows of windows before a slot, before memory is needed for further windows."""
+        for loads in self._lane_loads:
+            while loads and loads[0].last_slot < slot:
+                loads.popleft()
+
     def _ragged_columns(self, slot: int) -> dict[str, pa.Array]:
         """Return the columns whose rows differ in size, joined from the rows of each lane."""
         parts: list[list[pa.Array]] = [[] for _ in self._ragged_names]
         for lane, loads in zip(self._plan.shape.lanes, self._lane_loads, strict=True):
-            while loads and loads[0].last_slot < slot:
-                loads.popleft()
             first, stop = self.places.plan.lane_slice(slot - self.places.first_slot, lane)
             for load in loads:
                 if load.first_slot > slot:

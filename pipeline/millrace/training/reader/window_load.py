@@ -89,7 +89,7 @@ class WindowLoad:
         return parts
 
     def _taken(self, ragged: Sequence[RaggedPlan]) -> list[pa.Array]:
+        """Return the rows of each column in order; the pieces of a column are freed before the next one is taken."""
         pieces = [self._pieces[fragment] for fragment in range(len(self.window.fragments))]
-        return [
-            plan.take([columns[number] for columns in pieces], self._positions) for number, plan in enumerate(ragged)
-        ]
+        last_first = [plan.take([columns.pop() for columns in pieces], self._positions) for plan in reversed(ragged)]
+        return last_first[::-1]

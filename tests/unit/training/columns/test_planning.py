@@ -49,7 +49,7 @@ def test_every_type_has_a_plan_or_an_error_that_names_column_type_and_way_out(ty
     if refusal is not None:
         assert format != "arrow"
         assert f"format={format!r} cannot hold column 'a b' of type {type_}: " in str(refusal)
-        assert refusal.hint == "leave it out with columns=[...], or use format='arrow'"
+        assert refusal.hint == "leave it out with columns=[...] or --columns, or use format='arrow' or --format arrow"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_unknown_format_is_refused_with_those_that_exist() -> None:
 
 
 def test_nulls_of_integers_are_refused_at_once_unless_a_value_replaces_them() -> None:
-    message = r"column 'seats' of type int16 holds 1,200 nulls: .*nulls=\{'seats': VALUE\}; only format='arrow'"
+    message = r"column 'seats' of type int16 holds 1,200 nulls: .*nulls=\{'seats': VALUE\}, or use format='arrow'"
     with pytest.raises(UsageError, match=message):
         plan("seats", 1200)
     filled = plan("seats", 1200, nulls={"seats": -1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from millrace.errors import UsageError
@@ -61,3 +62,29 @@ def test_more_memory_is_used_for_threads_first_and_then_for_slots(dataset: Memor
 def test_a_rank_of_a_larger_world_needs_less(dataset: MemoryDataset) -> None:
     whole, half = dataset.loader(), dataset.loader(rank=0, world_size=2)
     assert half.prefetch_bytes < whole.prefetch_bytes
+
+
+def with_text(text_bytes: int, chunks: int = 12, rows: int = 50) -> MemoryDataset:
+    """Return chunks of ``rows`` rows with 20 columns of numbers, one text, and one more chunk of a single row."""
+    numbers = {f"n{number}": pa.array(range(rows)) for number in range(20)}
+    batch = pa.record_batch({**numbers, "text": ["x" * text_bytes] * rows})
+    return MemoryDataset([*([batch] * chunks), batch.slice(0, 1)])
+
+
+def test_the_memory_of_text_grows_by_the_bytes_of_the_text_alone() -> None:
+    options: dict[str, Any] = {"format": "arrow", "window_chunks": 1, "lanes": 4}
+    plain, short, long = (
+        with_text(text_bytes).loader(columns=columns, **options)
+        for columns, text_bytes in ((["n0"], 0), (["n0", "text"], 10), (["n0", "text"], 1_000))
+    )
+    text_rows = (short.prefetch_bytes - plain.prefetch_bytes) / 16  # bytes and offset, and twice in a chunk
+    assert text_rows < 6 * 601
+    assert 600 < (long.prefetch_bytes - short.prefetch_bytes) / 1_000 < 12 * 601
+
+
+def test_a_chunk_of_one_row_with_much_text_does_not_count_for_all_rows() -> None:
+    batch = pa.record_batch({"n": range(500), "text": ["x"] * 500})
+    last = pa.record_batch({"n": [500], "text": ["x" * 100_000]})
+    options: dict[str, Any] = {"format": "arrow", "window_chunks": 1, "lanes": 4}
+    without = MemoryDataset([batch] * 8).loader(**options).prefetch_bytes
+    assert MemoryDataset([batch] * 8 + [last]).loader(**options).prefetch_bytes < without + 40 * 100_000
