@@ -33,8 +33,9 @@ __all__ = [
 
 BATCH_ROWS = (256, 4096)
 PEER_BATCH_ROWS = 256
+_SCOPE: dict[str, Any] = {"window_chunks": 1}
 _WINDOW_CHUNKS = 8
-"""The chunks in a window of all lanes with ``window_chunks=1``; the windows of Parquet have as many row groups."""
+"""The chunks in a window of all lanes with ``window_chunks=1``: the scope in which the probe and Parquet shuffle."""
 
 FIRST_BATCH = "time to the first batch"
 
@@ -132,9 +133,9 @@ def starts(shape: Prepared, batch_rows: int) -> Starters:
     start = partial(Contestant.of, work="bench.training.ours:TrainingStarts", env=shape.warm, batch_rows=batch_rows)
     chosen, stored = shape.datasets[shape.chosen], shape.datasets["stored"]
     return {
-        FIRST_BATCH: partial(start, dataset=chosen, window_chunks=1),
+        FIRST_BATCH: partial(start, dataset=chosen, **_SCOPE),
         f"{FIRST_BATCH}, the default window": partial(start, dataset=chosen),
-        f"{FIRST_BATCH}, the stored form": partial(start, dataset=stored, window_chunks=1),
+        f"{FIRST_BATCH}, the stored form": partial(start, dataset=stored, **_SCOPE),
     }
 
 
@@ -142,7 +143,7 @@ def waits(shape: Prepared, batch_rows: int, step_s: float) -> Contestant:
     """Start a consumer of Millrace that works ``step_s`` on each batch."""
     dataset, work = shape.datasets[shape.chosen], "bench.training.ours:TrainingWaits"
     name = "a consumer at half speed"
-    return Contestant.of(name, work, shape.warm, dataset=dataset, batch_rows=batch_rows, step_s=step_s)
+    return Contestant.of(name, work, shape.warm, dataset=dataset, batch_rows=batch_rows, step_s=step_s, **_SCOPE)
 
 
 def _millrace(shape: Prepared, form: str, batch_rows: int, **options: Any) -> Starter:
@@ -153,6 +154,7 @@ def _millrace(shape: Prepared, form: str, batch_rows: int, **options: Any) -> St
         "dataset": shape.datasets.get(form, shape.datasets["stored"]),
         "batch_rows": batch_rows,
         "servers": servers,
+        **_SCOPE,
         **options,
     }
     return partial(Contestant.of, work="bench.training.ours:TrainingEpochs", env=env, **arguments)

@@ -8,6 +8,9 @@ measurements.
 
 from __future__ import annotations
 
+import socket
+import ssl
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 
 _JOINED_BYTES_MAX = 6000
 """Size up to which values are joined to one buffer, as in redis-py."""
+
+_PIECE_BYTES = 1 << 21
+"""Size up to which a value is read by one command. Redis allocates memory for each reply; with several replies of 5 MB
+and more at a time it returns that memory to the system after each of them, and clears new pages for the next one."""
 
 Command = tuple[str | int, ...]
 Allocate = Callable[[int], Any]
@@ -88,11 +95,26 @@ def _read_by_client(redis: Redis, commands: Sequence[Command], sizes: Sequence[i
 
 def _read_in_place(connection: Any, commands: Sequence[Command], buffers: Sequence[memoryview]) -> Reply:
     for command, buffer in zip(commands, buffers, strict=True):
-        connection.send_command(*command)
-        reply = _receive(connection, buffer)
-        if reply is not Reply.COMPLETE:
-            return reply
+        for part, piece in _pieces(command, buffer):
+            connection.send_command(*part)
+            reply = _receive(connection, piece)
+            if reply is not Reply.COMPLETE:
+                return reply
     return Reply.COMPLETE
+
+
+def _pieces(command: Command, buffer: memoryview) -> Iterator[tuple[Command, memoryview]]:
+    """Yield commands for the parts of a value, each with its part of the buffer.
+
+    The last part asks for one byte more than the value should have, so a longer value is a reply of another size.
+    """
+    size = len(buffer)
+    if command[0] != "GET" or size <= _PIECE_BYTES:
+        yield command, buffer
+        return
+    for start in range(0, size, _PIECE_BYTES):
+        end = min(start + _PIECE_BYTES, size)
+        yield ("GETRANGE", command[1], start, end - (end < size)), buffer[start:end]
 
 
 def _receive(connection: Any, buffer: memoryview) -> Reply:
@@ -101,8 +123,9 @@ def _receive(connection: Any, buffer: memoryview) -> Reply:
     with _disconnected_on_error(connection):
         header = _header(connection, len(expected))
         if header == expected:
-            _fill(connection, buffer)
-            _fill(connection, memoryview(bytearray(2)))  # the line's end
+            with _waiting_in_kernel(connection._sock) as flags:
+                _fill(connection, buffer, flags)
+                _fill(connection, memoryview(bytearray(2)), flags)  # the line's end
             return Reply.COMPLETE
     if header.startswith(b"$") and not header.startswith((b"$-", b"$0")):
         # A value of another size. Its unread rest may be up to 512 MB.
@@ -122,16 +145,39 @@ def _header(connection: Any, size_max: int) -> bytes:
     return bytes(header[:received])
 
 
-def _fill(connection: Any, buffer: memoryview) -> None:
+@contextmanager
+def _waiting_in_kernel(sock: Any) -> Iterator[int]:
+    """Give the flags with which the kernel fills a whole buffer in one call, with the timeout of the socket.
+
+    Without them a value of 5 MB takes 40 calls. After each of them the thread has to get the GIL back, for which it
+    waits up to 5 ms while another thread computes. TLS has no such flags.
+    """
+    timeout_s = sock.gettimeout()
+    if isinstance(sock, ssl.SSLSocket) or not timeout_s:
+        yield 0
+        return
+    microseconds = round(timeout_s * 1e6)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", *divmod(microseconds, 1_000_000)))
+    sock.settimeout(None)
+    try:
+        yield socket.MSG_WAITALL
+    finally:
+        sock.settimeout(timeout_s)
+
+
+def _fill(connection: Any, buffer: memoryview, flags: int) -> None:
     filled = 0
     while filled < len(buffer):
-        filled += _received(connection, buffer[filled:])
+        filled += _received(connection, buffer[filled:], flags)
 
 
-def _received(connection: Any, buffer: memoryview) -> int:
+def _received(connection: Any, buffer: memoryview, flags: int = 0) -> int:
     from redis.exceptions import ConnectionError as LostConnectionError
 
-    count = int(connection._sock.recv_into(buffer))
+    try:
+        count = int(connection._sock.recv_into(buffer, 0, flags))
+    except BlockingIOError:  # the kernel's timeout, see ``_waiting_in_kernel``
+        raise TimeoutError from None
     if not count:
         raise LostConnectionError("Connection closed by server.")
     return count

@@ -38,15 +38,22 @@ def bulk(value: bytes) -> bytes:
 
 @dataclass
 class Server:
-    """A server with a reply for each key; a list of replies is used up one by one, down to the last."""
+    """A server with a value or replies for each key; a list of replies is used up one by one, down to the last.
+
+    Ranges are cut from values, not from replies.
+    """
 
     replies: dict[str, list[bytes]] = field(default_factory=dict)
+    values: dict[str, bytes] = field(default_factory=dict)
     piece_bytes: int = 1 << 20
     port: int = 0
     connections: int = 0
     commands: list[tuple[str, ...]] = field(default_factory=list)
 
-    def next_reply(self, key: str) -> bytes:
+    def next_reply(self, key: str, *limits: str) -> bytes:
+        if key in self.values:
+            first, last = map(int, limits or (0, len(self.values[key])))
+            return bulk(self.values[key][first : last + 1])
         replies = self.replies[key]
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
@@ -62,7 +69,7 @@ class Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(b"+OK\r\n")
                 continue
             self.scripted.commands.append(tuple(words))
-            reply = self.scripted.next_reply(words[1])
+            reply = self.scripted.next_reply(*words[1:])
             stalls, closes = reply.endswith(STALL), reply.endswith(CLOSE)
             self.send(reply.removesuffix(STALL).removesuffix(CLOSE))
             if stalls:
@@ -108,7 +115,7 @@ def get(redis: Redis, *sizes: int, keys: str = "abcdef") -> tuple[Reply, list[by
 @pytest.mark.parametrize("size", [1, 9, 10, 3_000_000])
 def test_values_of_several_keys_are_read_one_after_another(server: Server, redis: Redis, size: int) -> None:
     values = [LARGE[:size], LARGE[-size:], LARGE[: size // 2 + 1]]
-    server.replies = {key: [bulk(value)] for key, value in zip("abc", values, strict=True)}
+    server.values = dict(zip("abc", values, strict=True))
     for _ in range(3):
         assert get(redis, *map(len, values)) == (Reply.COMPLETE, values)
     assert server.connections == 1
@@ -125,7 +132,7 @@ def test_a_value_that_arrives_byte_by_byte_is_read(server: Server, redis: Redis)
 @pytest.mark.parametrize("missing", [b"$-1\r\n", b"$0\r\n\r\n"])
 @pytest.mark.parametrize("size", [5, 3_000_000])
 def test_a_missing_value_leaves_the_connection_usable(server: Server, redis: Redis, missing: bytes, size: int) -> None:
-    server.replies = {"a": [missing], "b": [bulk(LARGE[:size])]}
+    server.replies, server.values = {"a": [missing]}, {"b": LARGE[:size]}
     assert get(redis, size, size) == (Reply.MISSING, [])
     assert get(redis, size, keys="b") == (Reply.COMPLETE, [LARGE[:size]])
     assert server.connections == 1
@@ -151,6 +158,32 @@ def test_a_value_of_another_size_is_not_returned_and_the_next_read_works(
     for wanted in (5, 50, 500, 5000):
         assert get(redis, wanted) == (Reply.OTHER_SIZE, [])
         assert get(redis, 5, keys="b") == (Reply.COMPLETE, [b"12345"])
+
+
+@pytest.mark.parametrize("size", [2_100_000, 3_000_000])
+@pytest.mark.parametrize("wanted", [2_099_999, 2_100_001, 4_194_304])
+def test_a_large_value_of_another_size_is_not_returned_and_the_next_read_works(
+    server: Server, redis: Redis, size: int, wanted: int
+) -> None:
+    server.values = {"a": LARGE[:size], "b": LARGE[:wanted]}
+    assert get(redis, wanted) == (Reply.OTHER_SIZE, [])
+    assert get(redis, min(wanted, len(LARGE)), keys="b") == (Reply.COMPLETE, [LARGE[:wanted]])
+
+
+@pytest.mark.parametrize("part", [b"$-1\r\n", b"$0\r\n\r\n"])
+def test_a_large_value_that_is_lost_while_it_is_read_is_missing(server: Server, redis: Redis, part: bytes) -> None:
+    server.replies = {"a": [bulk(LARGE[: 1 << 21]), part]}
+    expected = Reply.MISSING if REDIS.is_installed() else Reply.OTHER_SIZE
+    assert get(redis, len(LARGE)) == (expected, [])
+
+
+def test_a_large_value_that_stops_is_a_timeout_and_the_next_read_works(server: Server, redis: Redis) -> None:
+    server.replies = {"a": [bulk(LARGE[: 1 << 21])[: 1 << 20] + STALL], "b": [bulk(b"12345")]}
+    began = time.monotonic()
+    with pytest.raises(redis_errors.TimeoutError):
+        get(redis, len(LARGE))
+    assert 0.4 < time.monotonic() - began < 10
+    assert get(redis, 5, keys="b") == (Reply.COMPLETE, [b"12345"])
 
 
 @pytest.mark.parametrize("reply", [b"+abcde\r\n", b":12345\r\n", b"*1\r\n$5\r\nabcde\r\n"])
@@ -229,7 +262,7 @@ def test_ranges_of_a_value_are_read_into_allocated_memory(server: Server, redis:
 
 
 def test_a_forked_child_opens_a_connection_of_its_own(server: Server, redis: Redis) -> None:
-    server.replies = {"a": [bulk(LARGE)]}
+    server.values = {"a": LARGE}
     assert get(redis, len(LARGE))[0] is Reply.COMPLETE
     child = os.fork()
     if not child:
