@@ -160,14 +160,15 @@ class Dataset:
             yield self._catalogue.pages.cached_page(self.name, page)
 
     @contextmanager
-    def used_by(self, job: str) -> Iterator[Lease | None]:
+    def used_by(self, job: str | None) -> Iterator[Lease | None]:
         """Keep the version from being deleted, and from being evicted from the cache, during the block.
 
-        ``job`` has the same name in all processes of a job; the cache counts jobs by it. Gives the lease.
+        ``job`` has the same name in all processes of a job; the cache counts jobs by it. None leaves the cache as it
+        is. Gives the lease.
         """
         with ExitStack() as held:
             lease = held.enter_context(self._lease())
-            if self._cache is not None:
+            if self._cache is not None and job is not None:
                 self._cache.opened(self.name, self.version.label, job)
                 held.enter_context(self._cache.pin(self.name, self.version.label))
             yield lease

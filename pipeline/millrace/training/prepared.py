@@ -49,7 +49,7 @@ class TrainableDataset(Protocol):
     def chunk_source(self, columns: Any = None, *, decoded_bytes_max: int = 0) -> Source:
         """Return the source of single chunks."""
 
-    def used_by(self, job: str) -> AbstractContextManager[Lease | None]:
+    def used_by(self, job: str | None) -> AbstractContextManager[Lease | None]:
         """Hold the lease of the version, and its pin in the cache."""
 
 

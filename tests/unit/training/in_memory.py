@@ -105,8 +105,9 @@ class MemoryDataset:
         return self.source
 
     @contextmanager
-    def used_by(self, job: str) -> Iterator[Any]:
-        self.jobs.append(job)
+    def used_by(self, job: str | None) -> Iterator[Any]:
+        if job is not None:
+            self.jobs.append(job)
         self.leases += 1
         try:
             yield SimpleNamespace(wait_taken=lambda: setattr(self, "leases_taken", self.leases_taken + 1))

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, /, name: str, cache_bytes: int, form: str, **given: Any) -> None:
     """Tell the hit ratio, memory, bytes from Cassandra and time to the first batch of an epoch, before a job starts.
 
-    Nothing is written. The chunks of the first batch are read up to 5 times, at most 32, to measure the time. It is
-    that of the cache as it is now. The shuffle is judged by a column that is sorted in stored order, which is the worst
-    case: 1.0 means that batches vary as under a full shuffle, 3.0 that they vary three times as much.
+    Nothing is written but the lease of a reader. The chunks of the first batch are read up to 5 times, at most 32,
+    to measure the time. It is that of the cache as it is now. The shuffle is judged by a column that is sorted in
+    stored order, which is the worst case: 1.0 means that batches vary as under a full shuffle, 3.0 that they vary
+    three times as much.
 
     JSON: reference, split, rows, chunks, batches, global_batch_rows, lanes, world_size, window_chunks, dropped_rows,
     padded_rows, chunk_reads, cache_bytes, form, cached_chunks, hit_ratio, cassandra_bytes, memory_bytes (of each rank),
