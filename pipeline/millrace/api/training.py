@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.api.reading import Reading
-from millrace.cache import Form
+from millrace.cache import Form, value_cost_bytes
 from millrace.errors import UsageError, VersionNotFoundError
 
 if TYPE_CHECKING:
@@ -29,12 +29,15 @@ class Training(Reading):
         """
         from millrace.training import LoaderOptions, epoch_cost
 
+        # The allocator of this Redis decides how much memory a value takes.
+        room = None if self.cache is None else self.cache.room()
         return epoch_cost(
             self.dataset(reference),
             LoaderOptions(**options),
             world_size=world_size,
             cache_bytes=cache_bytes,
             form=Form(form),
+            value_cost=value_cost_bytes if room is None else room.cost_bytes,
         )
 
     def resume(self, state: Mapping[str, Any], **options: Any) -> TrainingLoader | Mixture:

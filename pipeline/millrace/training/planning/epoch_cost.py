@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from millrace.training.planning.first_batch import first_batch_s
 from millrace.training.planning.shuffle_quality import shuffle_quality
 from millrace.training.prepared import prepare, split_manifest
 from millrace.training.reader import read_threads
+
+ValueCost = Callable[[int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,18 @@ class EpochCost:
         return asdict(self)
 
 
-def epoch_cost(dataset: Dataset, options: LoaderOptions, *, world_size: int, cache_bytes: int, form: Form) -> EpochCost:
+def epoch_cost(
+    dataset: Dataset,
+    options: LoaderOptions,
+    *,
+    world_size: int,
+    cache_bytes: int,
+    form: Form,
+    value_cost: ValueCost = value_cost_bytes,
+) -> EpochCost:
     """Return the cost of an epoch with ``cache_bytes`` of Redis for this dataset, in the given form.
 
+    ``value_cost`` returns the memory of Redis that a value of some bytes takes.
     Reads the manifest, and the first batch up to 5 times to measure the time to it. Raises ``UsageError`` for options
     that a loader refuses.
     """
@@ -65,7 +76,7 @@ def epoch_cost(dataset: Dataset, options: LoaderOptions, *, world_size: int, cac
     prepared = prepare(dataset, rank_options, threads=read_threads())
     order, plan = prepared.plan.order, prepared.outline.batch_plan()
     reads = _reads_of_chunks(order)
-    stored, memory = _chunk_sizes(dataset, options, form)
+    stored, memory = _chunk_sizes(dataset, options, form, value_cost)
     cached = int(np.searchsorted(np.cumsum(memory), cache_bytes, side="right"))
     return EpochCost(
         reference=dataset.version.reference,
@@ -98,16 +109,18 @@ def _reads_of_chunks(order: Order) -> NDArray[np.int64]:
     return reads
 
 
-def _chunk_sizes(dataset: Dataset, options: LoaderOptions, form: Form) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _chunk_sizes(
+    dataset: Dataset, options: LoaderOptions, form: Form, value_cost: ValueCost
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return for each chunk the stored bytes of the tiles that are read, and the memory of Redis that they take."""
     decoder = dataset.chunk_source(options.columns).decoder
     refs = split_manifest(dataset, options).each_ref()
-    sizes = [(decoder.stored_bytes(ref), _redis_bytes(ref, decoder.tiles_of(ref), form)) for ref in refs]
+    sizes = [(decoder.stored_bytes(ref), _redis_bytes(ref, decoder.tiles_of(ref), form, value_cost)) for ref in refs]
     stored, memory = np.array(sizes, np.int64).reshape(-1, 2).T
     return stored, memory
 
 
-def _redis_bytes(ref: ChunkRef, tiles: Sequence[int], form: Form) -> int:
+def _redis_bytes(ref: ChunkRef, tiles: Sequence[int], form: Form, value_cost: ValueCost) -> int:
     if form is Form.STORED:
-        return value_cost_bytes(ref.stored_bytes)
-    return sum(value_cost_bytes(ref.tiles[tile].raw_bytes) for tile in tiles)
+        return value_cost(ref.stored_bytes)
+    return sum(value_cost(ref.tiles[tile].raw_bytes) for tile in tiles)

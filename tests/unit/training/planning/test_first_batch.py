@@ -58,7 +58,8 @@ def test_the_time_is_that_of_the_chunks_of_the_first_batch(
     measured_s: Callable[..., float], options: dict[str, Any], chunks: int
 ) -> None:
     expected = chunks * DELAY_S / THREADS
-    assert expected <= measured_s(**options) <= 10 * expected + 0.3  # the machine may be busy
+    times_s = [measured_s(**options) for _ in range(3)]
+    assert expected <= min(times_s) <= 10 * expected + 0.3  # the machine may be busy
 
 
 def test_at_most_32_chunks_are_read_in_a_round(dataset: MemoryDataset, measured_s: Callable[..., float]) -> None:
