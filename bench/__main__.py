@@ -6,12 +6,13 @@ import importlib
 import signal
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.data import bench_folder
-from bench.options import Options
+from bench.options import SHAPE_NAMES, Options
 from millrace.cli.options import Seconds
 from millrace.errors import MillraceError, StackError
 
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "versions": "5,000 versions of one dataset and a version of 250,000 chunks: show, head, filter, append",
     "rejects": "a budget for bad rows: none of them, and 1 %, against a load without a budget",
     "orchestration": "trigger of a DAG to a readable version of 1 MB; a DAG of the same tasks that do nothing",
+    "training": "shuffled epochs for training; Parquet, memmap, LitData, LanceDB, MosaicML, WebDataset, rows, samples",
     "orders": "chunks stored by (chunk, tile) against (tile, chunk): two of 40 tiles, and all of them",
 }
 OWN_NODES = ("bridge", "traffic")
@@ -50,6 +52,17 @@ _SECONDS = Seconds(1, 3600)
 @click.option("--before", "before_s", default=30.0, show_default=True, type=_SECONDS, help="s before each fault")
 @click.option("--after", "after_s", default=60.0, show_default=True, type=_SECONDS, help="s after each fault")
 @click.option("--traffic", "traffic_s", default=300.0, show_default=True, type=_SECONDS, help="s of the crowd")
+@click.option(
+    "--shapes",
+    default=",".join(SHAPE_NAMES),
+    show_default=True,
+    callback=lambda _context, _option, names: _shapes(names),
+    help="of training data",
+)
+@click.option("--megabytes", default=500, show_default=True, type=click.IntRange(1, 10_000), help="of each shape")
+@click.option(
+    "--probe", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="program of a probe of training"
+)
 @click.option("--quiet", is_flag=True, help="no line for each run")
 def main(names: tuple[str, ...], **chosen_options: Any) -> None:
     """Run the benchmarks NAME, or all; without a name, list them.
@@ -76,6 +89,14 @@ def main(names: tuple[str, ...], **chosen_options: Any) -> None:
             failures += _one(name, options)
     if failures:
         raise StackError(f"a result that must not occur: {'; '.join(failures)}", hint="the notes of its table say more")
+
+
+def _shapes(names: str) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(names.split(",")))
+    for name in chosen:
+        if name not in SHAPE_NAMES:
+            raise click.BadParameter(f"{name!r} is no shape; there are {', '.join(SHAPE_NAMES)}")
+    return chosen
 
 
 def _cluster() -> Any:

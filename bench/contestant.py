@@ -1,8 +1,8 @@
 """One program in a race: a process that does its work once per input line and reports how long it took.
 
-A contestant reads ``run`` (or ``profile``) from standard input and answers with one line of JSON that has at least
-``seconds``, ``rows`` and ``peak_rss_bytes``. It starts, imports and connects before its first line: only the work
-itself is measured, and its memory is its own.
+A contestant reads ``run`` (or ``profile``, or another method of its work) from standard input and answers with one line
+of JSON that has at least ``seconds``, ``rows`` and ``peak_rss_bytes``. It starts, imports and connects before its first
+line: only the work itself is measured, and its memory is its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +76,16 @@ class Contestant:
     def of(cls, name: str, work: str, env: Mapping[str, str] | None = None, **arguments: Any) -> Contestant:
         """Start a contestant that runs ``work`` (``module:Class``), made with the arguments given."""
         return cls(name, [sys.executable, "-m", "bench.contestant", work, json.dumps(arguments)], env)
+
+    @classmethod
+    def in_environment(cls, python: Path, name: str, work: str, **arguments: Any) -> Contestant:
+        """Start a contestant with the interpreter of another environment.
+
+        There ``work`` may import nothing of the project that needs one of its packages.
+        """
+        search = os.pathsep.join(map(str, (_CHECKOUT, _CHECKOUT / "pipeline")))
+        command = [str(python), "-m", "bench.contestant", work, json.dumps(arguments)]
+        return cls(name, command, {"PYTHONPATH": search})
 
     def fresh(self) -> Contestant:
         """Start another process of the same program, which has not worked yet."""
@@ -149,22 +159,38 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
 
 
 def _serve(spec: str, arguments: dict[str, Any]) -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
     module, _, name = spec.partition(":")
     work: Work = getattr(importlib.import_module(module), name)(**arguments)
     try:
         for line in sys.stdin:
-            call = {"run": work.run, "profile": work.profile}[line.strip()]
-            began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-            facts = call()
-            facts.setdefault("seconds", time.perf_counter() - began)
-            used = resource.getrusage(resource.RUSAGE_SELF)
-            facts["kernel_s"] = used.ru_stime - before.ru_stime
-            facts["cpu_s"] = used.ru_utime - before.ru_utime + facts["kernel_s"]
-            facts["page_faults"] = used.ru_minflt - before.ru_minflt
+            facts = _measured(getattr(work, line.strip()))
             facts["configuration"] = ", ".join([*_allocator(), *getattr(work, "configuration", ())])
-            print(json.dumps({**facts, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
+            print(json.dumps(facts), file=answers, flush=True)
     finally:
         work.close()
+
+
+def _measured(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the facts of a call, with its seconds and its use of processor and memory unless it measured them itself.
+
+    The processor time of processes that it started and that have ended is included. It may have measured
+    ``workers_peak_bytes`` of its processes, and ``workers_cpu_s`` of those that another one started.
+    """
+    began, before = time.perf_counter(), _usage()
+    facts = call()
+    facts.setdefault("seconds", time.perf_counter() - began)
+    kernel_s, user_s, faults = (now - then for now, then in zip(_usage(), before, strict=True))
+    facts.setdefault("peak_rss_bytes", peak_rss_bytes() + facts.get("workers_peak_bytes", 0))
+    cpu_s = user_s + kernel_s + facts.get("workers_cpu_s", 0.0)
+    return {"kernel_s": kernel_s, "cpu_s": cpu_s, "page_faults": faults, **facts}
+
+
+def _usage() -> tuple[float, float, int]:
+    """Return the seconds in the kernel and outside it, and the page faults, of this process and its ended children."""
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_stime for u in both), sum(u.ru_utime for u in both), sum(u.ru_minflt for u in both)
 
 
 def _allocator() -> list[str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-__all__ = ["Options"]
+__all__ = ["SHAPE_NAMES", "Options"]
+
+SHAPE_NAMES = ("floats", "images", "tokens")
+"""The shapes of training data that ``training`` has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,8 @@ class Options:
     DSBulk has counts of its own, because it takes minutes. ``warm_ups`` come before the runs where nodes answer reads.
     ``fresh`` is the number of processes of each contestant whose first run is measured. ``before_s`` and ``after_s``
     are the seconds before and after each fault of ``failover``; ``traffic_s`` is the duration of ``traffic``.
+    ``shapes`` are those of ``training``, and ``megabytes`` is the size of each. ``probe`` is the file of a probe of a
+    training reader.
     """
 
     runs: int = 5
@@ -29,6 +35,9 @@ class Options:
     before_s: float = 30.0
     after_s: float = 60.0
     traffic_s: float = 300.0
+    shapes: tuple[str, ...] = SHAPE_NAMES
+    megabytes: int = 500
+    probe: Path | None = None
 
     @property
     def cores(self) -> int:

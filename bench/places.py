@@ -26,10 +26,10 @@ from millrace.chunks.narrow import narrow_batch
 from millrace.compat.cassandra.large_frames import LargeFrames
 from millrace.dataset import chunk_decoder, dataset
 from millrace.dataset.chunk_decoder import decode_tiles
+from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.filters.conditions import columns_for
 from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import passing_rows
-from millrace.dataset.scan import Scan
 from millrace.load import encoding, make_plan, publish
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.io.byte_streams import RawStream
@@ -106,7 +106,7 @@ READ_PLACES = (
     CodeLocation("decode, rest", chunk_decoder, decode_tiles),
     CodeLocation("put tiles together", chunk_decoder, assemble_as_stored),
     CodeLocation("cast to the version's types", chunk_decoder, cast_batch),
-    CodeLocation("read, rest", Scan, Scan.read_group),
+    CodeLocation("read, rest", ChunkSource, ChunkSource.batches),
 )
 FILTER_PLACES = (
     *READ_PLACES,

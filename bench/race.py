@@ -7,6 +7,7 @@ kernel, the allocator, and the processor time used by other programs and by the 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
@@ -29,12 +30,14 @@ def race(
     between: Callable[[], None] | None = None,
     meter: Callable[[], float] | None = None,
     say: Callable[[str], None] | None = None,
+    enough_s: float = math.inf,
 ) -> dict[str, list[Outcome]]:
     """Run each contestant ``runs`` times: A B C, then C B A, so that none always follows the same other one.
 
     Before that each works ``warm_ups`` times uncounted: nodes that were started a moment ago take twice the processor
     time for a read until their code is compiled. ``between()`` is called after each run. The growth of ``meter()``
-    during a run is its fact ``nodes_cpu_s``. ``say(line)`` receives a line for each run.
+    during a run is its fact ``nodes_cpu_s``. ``say(line)`` receives a line for each run. A contestant whose runs took
+    ``enough_s`` in all runs no more.
     """
     outcomes_by_name: dict[str, list[Outcome]] = {contestant.name: [] for contestant in started}
     for _ in range(warm_ups):
@@ -42,8 +45,11 @@ def race(
             contestant.ask()
     for turn in range(runs):
         for contestant in started if turn % 2 == 0 else reversed(started):
+            outcomes = outcomes_by_name[contestant.name]
+            if sum(earlier.seconds for earlier in outcomes) >= enough_s:
+                continue
             outcome = _metered(contestant, meter or (lambda: 0.0))
-            outcomes_by_name[contestant.name].append(outcome)
+            outcomes.append(outcome)
             if say is not None:
                 rate = f"{outcome.rows_per_s:,.0f} rows/s in {outcome.seconds:.2f} s"
                 say(f"  {turn + 1}/{runs} {contestant.name}: {rate}")
@@ -76,7 +82,7 @@ def _metered(contestant: Contestant, meter: Callable[[], float]) -> Outcome:
     nodes, before = meter(), psutil.cpu_times()
     outcome = contestant.ask()
     after = psutil.cpu_times()
-    outcome.facts["nodes_cpu_s"] = meter() - nodes
+    outcome.facts.setdefault("nodes_cpu_s", meter() - nodes)  # a contestant may have measured a part of its work
     busy = sum(getattr(after, kind) - getattr(before, kind) for kind in ("user", "nice", "system", "irq", "softirq"))
     own = outcome.facts.get("cpu_s", 0.0) + outcome.facts["nodes_cpu_s"]
     outcome.facts["others_cpu_s"] = max(0.0, busy - own)

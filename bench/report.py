@@ -21,38 +21,10 @@ from typing import Any
 
 import psutil
 
+from bench.ratios import RATIOS
 from millrace.errors import InvalidSettingError
 
-__all__ = ["RATIOS", "Report", "Row", "machine", "versions"]
-
-_BRIDGE = ("clients", "lost", "p99_ms", "healthz_p99_ms", "bytes_per_client")
-
-RATIOS = frozenset(
-    {
-        "load_vs_dsbulk",
-        "load_vs_local_parquet",
-        "load_vs_ceiling",
-        "read_vs_local_parquet",
-        "read_vs_ceiling",
-        "read_vs_arcticdb",
-        "project_2_of_200",
-        "filter_1_percent",
-        "failed_reads",
-        "failed_loads",
-        "longest_pause_killed_s",
-        "longest_pause_frozen_s",
-        "throughput_after",
-        "failed",
-        "total_vs_one",
-        "rejects_none",
-        "rejects_1_percent",
-        "orchestration_over_empty_s",
-        "orchestration_ten_vs_one",
-        "chunk_p99_ms",
-        *(key + peer for peer in ("", "_flask_sse", "_kafkasse") for key in _BRIDGE),
-    }
-)
-"""Names that other programs rely on; a benchmark may use no others."""
+__all__ = ["Report", "Row", "machine", "versions"]
 
 _PACKAGES = ("pyarrow", "cassandra-driver", "isal", "xxhash", "numpy")
 

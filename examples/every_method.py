@@ -169,12 +169,22 @@ if store.cache is not None:
 # == Store.warm
 if store.cache is not None:
     print(store.warm("flights").complete)
+    print(store.warm("flights", columns=["delay"], form="raw").share)
+
+# == Store.warm_opened
+if store.cache is not None:
+    print(store.warm_opened(1_000_000_000).summary)
 
 # == Dataset.name
 assert flights.name == "flights"
 
 # == Dataset.schema
 assert flights.schema.names == ["carrier", "month", "delay"]
+
+# == Dataset.chunk_source
+source = flights.chunk_source(["delay"])
+with source.borrow(next(flights.refs())) as batch:  # its memory is used again after the block
+    assert batch.schema.names == ["delay"]
 
 # == Dataset.degraded
 assert not flights.degraded
@@ -207,6 +217,27 @@ except Exception as error:  # pandas is not installed
 
 # == Dataset.refs
 assert sum(ref.rows for ref in flights.refs()) == 4
+
+# == Dataset.known_pages
+assert sum(page.table.num_rows for page in flights.known_pages()) == flights.version.chunks
+
+# == Dataset.used_by
+with flights.used_by("job-7"):  # the version is neither deleted nor evicted from the cache meanwhile
+    assert flights.head(1).num_rows == 1
+
+# == Dataset.training
+with flights.training(global_batch_rows=2, lanes=2, columns=["month"], seed=7) as loader:
+    for batch in loader:  # one epoch in shuffled order; iterate again for the next one
+        print(batch["month"])
+    state = loader.state_dict()
+
+# == Store.plan_epoch
+cost = store.plan_epoch("flights", columns=["month"], global_batch_rows=2, lanes=2)  # the same as: millrace plan
+print(cost.hit_ratio, cost.memory_bytes, cost.cassandra_bytes, cost.first_batch_s, cost.shuffle_quality)
+
+# == Store.resume
+with store.resume(state, global_batch_rows=4, columns=["month"], rank=0, world_size=2) as loader:
+    assert len(list(loader)) == 1
 
 # == Dataset.__arrow_c_stream__
 assert pl.DataFrame(flights).height == 4  # polars, DuckDB, pandas and pyarrow read a dataset by this method

@@ -23,6 +23,8 @@ def states(bridge: str, dag_id: str, run_id: str, token: str = "") -> Iterator[d
         connect_sse(client, "GET", f"{bridge}/events", params=query) as stream,
     ):
         for event in stream.iter_sse():
+            if not event.data:  # the bridge sent the new position alone, which httpx-sse makes an event of
+                continue
             document = json.loads(event.data)
             cloud_events = {"progress": [document]}.get(event.event, document.get("events", []))
             for cloud_event in cloud_events:

@@ -9,8 +9,7 @@ from itertools import chain
 from typing import Any
 
 from local_stack.settings import CHECKOUT
-from millrace.api import Store
-from millrace.dataset import Dataset
+from millrace.api import Dataset, Store
 
 __all__ = ["PAGE", "examples", "markdown", "public_methods"]
 

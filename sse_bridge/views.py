@@ -19,7 +19,10 @@ from millrace.progress import (
     is_counted,
     is_over,
     left_s_of,
+    ranks_of,
     short_text,
+    training_facts,
+    training_notes,
 )
 from sse_bridge.filters import Filter
 from sse_bridge.outcome import columns_of, facts_of
@@ -94,7 +97,7 @@ def _run_view(run: RunState, airflow_url: str, count: int) -> View:
 
     ``fraction`` is the completed fraction of the run's main work, and ``pace`` its rate and the time left, if known.
     ``airflow`` is Airflow's address of the run, empty for work that Airflow has not started. ``facts`` are label and
-    value of each line of the outcome that the run reported.
+    value of each line of the outcome that the run reported, ``training`` those of the ranks that train.
     """
     total = run.total
     rate = f"{amount(total.rate, total.unit)}/s" if total and total.rate else ""
@@ -116,6 +119,8 @@ def _run_view(run: RunState, airflow_url: str, count: int) -> View:
         "airflow": _airflow_path(airflow_url, run.key),
         "facts": facts_of(run.result) if run.result else [],
         "columns": columns,
+        "training": [(_shown(name), value) for name, value in training_facts(run.tasks)],
+        "training_caption": "All ranks" if len(ranks_of(run.tasks)) > 1 else "Training",
         "further_columns": further,
     }
 
@@ -131,7 +136,7 @@ def _task_view(task: TaskState, airflow_url: str) -> View:
         f"{amount(counters[name])} {text}"
         for name, text in (("retries", "retries"), ("under_replicated", "chunks with one replica"))
         if counters.get(name)
-    ]
+    ] + training_notes(data.get("metrics", {}))
     left_s = left_s_of(task)
     log = _airflow_path(
         airflow_url, (dag_id, run_id), "tasks", task_id, *(["mapped", str(map_index)] if map_index >= 0 else [])
@@ -152,7 +157,7 @@ def _task_view(task: TaskState, airflow_url: str) -> View:
         "attempt": task.attempt if is_counted(task.attempt) else 1,
         "message": _shown(data.get("message", "")),
         "error": _shown(f"{task.error['type']}: {task.error['message']}") if task.error else "",
-        "notes": ", ".join(notes),
+        "notes": _shown(", ".join(notes)),
         "log": f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",
     }
 

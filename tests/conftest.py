@@ -49,6 +49,7 @@ _failed = pytest.StashKey[bool]()
 def pytest_configure(config: pytest.Config) -> None:
     """Set a home and ports for this run unless a home was given; no service is started yet."""
     config.addinivalue_line("markers", "docker: needs a Docker engine; all other tests must run where CI is set")
+    config.addinivalue_line("markers", "torch: needs the wheel of torch, and may be skipped like those for Docker")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         # A shell starts background jobs with SIGINT ignored, and child processes would inherit this: Ctrl-C is tested.
         signal.signal(signal.SIGINT, signal.default_int_handler)

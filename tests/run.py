@@ -14,11 +14,12 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 KINDS = ("unit", "integration", "faults", "dags", "browser")
 _MEASURED = ("unit", "integration")
+_MAY_BE_SKIPPED = {"docker", "torch"}
 _SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 
 class Skipped:
-    """A pytest plugin that lists skipped tests; where ``CI`` is set, a skip is a failure unless it needs Docker."""
+    """A pytest plugin that lists skipped tests; in CI one is a failure, unless it needs Docker or torch."""
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
@@ -28,7 +29,8 @@ class Skipped:
         """Record a skipped test."""
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), "docker" in report.keywords))
+            may_be_skipped = not _MAY_BE_SKIPPED.isdisjoint(report.keywords)
+            self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), may_be_skipped))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a module that skipped itself."""
@@ -39,7 +41,7 @@ class Skipped:
     @property
     def refused(self) -> list[str]:
         """Return the tests that were skipped although they must run here."""
-        return [name for name, _, needs_docker in self.skips if self.strict and not needs_docker]
+        return [name for name, _, may_be_skipped in self.skips if self.strict and not may_be_skipped]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -54,7 +56,9 @@ class Skipped:
             for name, reason, _ in self.skips:
                 terminalreporter.line(f"{name}: {reason}")
         if self.refused:
-            terminalreporter.line(f"FAILED: CI is set, and {len(self.refused)} of these do not need Docker", red=True)
+            terminalreporter.line(
+                f"FAILED: CI is set, and {len(self.refused)} of these need neither Docker nor torch", red=True
+            )
 
 
 def arguments(argv: list[str]) -> argparse.Namespace:

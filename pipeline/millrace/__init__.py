@@ -13,8 +13,7 @@ from millrace import errors
 from millrace.errors import *  # noqa: F403  the list of errors is kept there
 
 if TYPE_CHECKING:
-    from millrace.api import Store
-    from millrace.dataset import Dataset
+    from millrace.api import Dataset, Store
     from millrace.load import LoadReport
     from millrace.settings import Settings
     from millrace.store import Version
@@ -33,7 +32,7 @@ __all__ += errors.__all__
 
 _ROOMS: Final = {
     "Store": "millrace.api",
-    "Dataset": "millrace.dataset",
+    "Dataset": "millrace.api",
     "Version": "millrace.store",
     "LoadReport": "millrace.load",
     "Settings": "millrace.settings",

@@ -25,6 +25,15 @@ export function amount(value, unit) {
   return grouped(number, number >= 100 || Number.isInteger(number) ? whole : tenths);
 }
 
+const fourDigits = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 4, roundingMode: "halfEven" });
+
+// A measured number with four significant digits: 0.3127, 12,350, 1.0e-7.
+export function significant(value) {
+  if (value === null || !Number.isFinite(value)) return "not a number";
+  const size = Math.abs(value);
+  return value && !(size >= 1e-6 && size < GROUPED_MAX) ? value.toExponential(1) : fourDigits.format(value + 0);
+}
+
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "";
   const all = Math.floor(Math.min(Math.max(seconds, 0), DURATION_MAX_S));

@@ -1,6 +1,7 @@
 // One line with the work of a run and its progress: the same rules as pipeline/millrace/progress/headline.py.
 
 import { amount, clean, counted } from "./formatting.js";
+import { trainingPosition } from "./training.js";
 
 const MESSAGE_MAX = 200;
 const BY_DAG = new Map([
@@ -97,5 +98,6 @@ function stepProgress(tasks) {
   const same = reports.filter((data) => data.unit === unit);
   const done = same.reduce((a, data) => a + data.done, 0);
   const total = same.some((data) => data.total === null) ? null : same.reduce((a, data) => a + data.total, 0);
-  return done || total ? counted({ done, total, unit }) : firstLine(message || phase);
+  if (!done && !total) return firstLine(message || phase);
+  return [trainingPosition(tasks), counted({ done, total, unit })].filter(Boolean).join(", ");
 }

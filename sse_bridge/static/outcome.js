@@ -1,6 +1,6 @@
 // The version that a load made, as a table: the same rules as sse_bridge/outcome.py.
 
-import { headRow, make } from "./dom.js";
+import { headRow, make, setText } from "./dom.js";
 import { amount } from "./formatting.js";
 
 export function factsOf(result) {
@@ -48,4 +48,14 @@ export function paintOutcome(outcome, result) {
   columns.ariaLabel = "Columns and their types";
   if (further) columns.append(make("p", "nothing", further));
   outcome.element.append(columns);
+}
+
+// Fills `element` with a table of label and value of each line; only values that changed are written.
+export function paintLines(element, caption, lines) {
+  const labels = JSON.stringify([caption, lines.map(([label]) => label)]);
+  if (element.dataset.labels !== labels) {
+    element.dataset.labels = labels;
+    element.replaceChildren(...(lines.length ? [tableOf(caption, null, lines)] : []));
+  }
+  element.querySelectorAll("td").forEach((cell, index) => setText(cell, lines[index][1]));
 }

@@ -1,10 +1,12 @@
 // One run: its work, its progress, and its tasks in the order of the DAG.
 
 import { runLinks } from "./airflow.js";
+import { makeCurves, paintCurves } from "./curves.js";
 import { arrange, headRow, make, path, setBar, setClass, setState, setText } from "./dom.js";
-import { paintOutcome } from "./outcome.js";
+import { paintLines, paintOutcome } from "./outcome.js";
 import { isOver } from "./runs.js";
 import { makeRow, paintRow } from "./task_row.js";
+import { meanSeries, ranksOf, trainingFacts } from "./training.js";
 import { about, amount, clock, duration } from "./formatting.js";
 
 const TASKS_SHOWN = 50; // among other runs; the run's own page shows up to TASKS_MAX
@@ -26,8 +28,10 @@ export function makeCard(run) {
   card.further.href = link.href;
   card.rest = make("p", "nothing", card.further);
   card.outcome = { element: make("div", "result"), result: null };
+  card.training = { facts: make("div", "result"), curves: makeCurves(), drawn: [] };
   const heading = make("h2", "", link, card.state, card.sum, ...runLinks(run));
-  card.section = make("section", "run", heading, card.total, card.outcome.element, table, card.rest);
+  const { facts, curves } = card.training;
+  card.section = make("section", "run", heading, card.total, card.outcome.element, facts, curves.element, table, card.rest);
   return card;
 }
 
@@ -37,7 +41,9 @@ export function paintCard(card, run, view, alone, now) {
   const keys = new Set(shown.map((task) => task.key));
   for (const key of card.rows.keys()) if (!keys.has(key)) card.rows.delete(key);
   const elements = [];
-  for (const task of shown) {
+  const together = paintTraining(card.training, view.tasks, alone);
+  for (const each of shown) {
+    const task = together.has(each) ? { ...each, series: undefined } : each;
     if (!card.rows.has(task.key)) card.rows.set(task.key, makeRow(task));
     const row = card.rows.get(task.key);
     paintRow(row, task, now);
@@ -57,6 +63,26 @@ export function paintCard(card, run, view, alone, now) {
   setText(card.sum, [`${amount(view.ended)} of ${amount(view.tasks.length)} tasks ended`, ...times].join(", "));
   paintTotal(card, view);
   paintOutcome(card.outcome, alone ? view.result : null);
+}
+
+// The training of all ranks together. Returns the tasks whose curves are drawn as one, none if only one has curves.
+function paintTraining(training, tasks, alone) {
+  const ranks = ranksOf(tasks);
+  paintLines(training.facts, ranks.length > 1 ? "All ranks" : "Training", alone ? trainingFacts(tasks) : []);
+  const drawn = ranks.filter((task) => task.series);
+  const together = new Set(drawn.length > 1 ? drawn : []);
+  training.curves.element.hidden = !together.size;
+  if (together.size) paintCurves(training.curves, seriesOf(training, drawn));
+  return together;
+}
+
+// The mean curves, computed again only after a rank has sent new ones.
+function seriesOf(training, ranks) {
+  if (ranks.length !== training.drawn.length || ranks.some((task, index) => task.series !== training.drawn[index])) {
+    training.drawn = ranks.map((task) => task.series);
+    training.series = meanSeries(training.drawn);
+  }
+  return training.series;
 }
 
 // Up to `count` tasks in their order; those that run or need attention take precedence.

@@ -5,6 +5,7 @@ import { makeCurves, paintCurves } from "./curves.js";
 import { make, path, setBar, setClass, setState, setText } from "./dom.js";
 import { nameOf } from "./headline.js";
 import { leftAfter, TERMINAL } from "./runs.js";
+import { trainingNotes } from "./training.js";
 import { about, amount, counted, duration } from "./formatting.js";
 
 const NO_PROGRESS_MS = 30_000;
@@ -88,9 +89,7 @@ function notesOf(task, now) {
   const { retries, under_replicated } = task.data.counters ?? {};
   if (retries) notes.push(`${amount(retries)} retries`);
   if (under_replicated) notes.push(`${amount(under_replicated)} chunks with one replica`);
-  for (const [name, value] of Object.entries(task.data.metrics ?? {})) {
-    notes.push(`${name} ${value === null ? "not a number" : Number(value.toPrecision(4))}`);
-  }
+  notes.push(...trainingNotes(task.data.metrics ?? {}));
   const idleMs = task.state === "running" && task.progressed ? now - task.progressed : 0;
   if (idleMs > NO_PROGRESS_MS) notes.push(`no progress for ${duration(idleMs / 1000)}`);
   if ((task.state === "stalled" || task.state === "lost") && task.received) {

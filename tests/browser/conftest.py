@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from local_stack.settings import CHECKOUT
 from tests.browser.live import WAIT_MS, LivePage
-from tests.dags.conftest import airflow, probe, probe_folder
+from tests.dags.conftest import airflow, probe, probe_folder, store
 from tests.integration.sse_bridge.conftest import bridge, start_bridge, topic
 
-__all__ = ["airflow", "bridge", "probe", "probe_folder", "start_bridge", "topic"]
+__all__ = ["airflow", "bridge", "probe", "probe_folder", "start_bridge", "store", "topic"]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOW = "no Chromium on the PATH: `apt-get install chromium`, or MILLRACE_CHROMIUM=/path/to/it"

@@ -56,7 +56,7 @@ def test_every_file_gives_its_dags_without_an_error(bag: Any) -> None:
 
 
 def test_the_documented_dags_exist_and_every_dag_id_is_recognized_as_ours(bag: Any) -> None:
-    assert {"ingest_dataset", "maintain_store"} <= set(bag.dags)
+    assert {"ingest_dataset", "maintain_store", "warm_cache"} <= set(bag.dags)
     assert all(is_ours(dag_id) for dag_id in bag.dags)
 
 
@@ -199,7 +199,7 @@ def test_no_dag_id_of_the_stack_is_in_two_bundles() -> None:
 
     bundles = list(DagBundlesManager().get_all_dag_bundles())
     ids = [dag_id for bundle in bundles for dag_id in DagBag(str(bundle.path)).dags]
-    assert sorted(ids) == sorted({*ids, "ingest_dataset", "maintain_store"})
+    assert sorted(ids) == sorted({*ids, "ingest_dataset", "maintain_store", "warm_cache"})
     stack = Stack(load_stack_settings(), say=lambda line: None)
     for environment in (stack.one("airflow").env(), product.airflow()["environment"]):
         # The folder of DAGs, which is the bundle of this process, and the DAGs of entries: their names differ, because

@@ -122,7 +122,9 @@ def test_a_backfill_loads_each_day_once_and_is_refused_for_a_replace(
     assert ended("daily") == ["success"] * 3
     assert sorted(store.dataset(daily).to_table().column("a").to_pylist()) == [1, 2, 3]
     assert ended("whole") == ["failed"] * 3
-    assert whole not in [info.name for info in store.datasets()]
+    # After a backfill Airflow starts the run of the last time of the schedule, too. That run may load the file.
+    if whole in [info.name for info in store.datasets()]:
+        assert not [version.run for version in store.versions(whole) if "backfill" in version.run]
 
 
 def test_two_hundred_entries_are_there_within_four_minutes(sources: Sources) -> None:

@@ -167,11 +167,11 @@ def test_after_the_run_all_chunks_come_from_redis_and_after_a_flush_from_cassand
     table = expected(flights.csv)
     warm = store.dataset(flights.dataset)
     assert warm.to_table().equals(table)
-    assert (warm.stats.from_cache, warm.stats.from_cassandra) == (chunks, 0)
+    assert (warm.stats.redis, warm.stats.cassandra) == (chunks, 0)
     redis.from_url(load_settings().redis.url.get_secret_value()).flushdb()
     cold = store.dataset(flights.dataset)
     assert cold.to_table().equals(table)
-    assert (cold.stats.from_cache, cold.stats.from_cassandra) == (0, chunks)
+    assert (cold.stats.redis, cold.stats.cassandra) == (0, chunks)
     assert table.column("tailnum").null_count == 2512
 
 

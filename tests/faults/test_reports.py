@@ -11,8 +11,8 @@ from millrace.api import Store
 from millrace.errors import SourceTypeError
 from millrace.load import RunRecord
 from millrace.settings import Settings
-from tests.faults.conftest import at
-from tests.faults.loads import load, without_hints
+from tests.faults.conftest import at, wait_for
+from tests.faults.loads import down_for, load, without_hints
 
 _COLUMNS = "state, version, WRITETIME(state) AS written, TTL(state) AS left_s"
 
@@ -27,6 +27,7 @@ def test_repair_writes_the_reports_that_a_dead_node_missed_and_got_no_hints_of(
         both_up.kill("cassandra-2")
         report = load(settings, name, source, run=f"{name}-degraded")
         assert report.degraded
+        wait_for("node 1 to see node 2 down", lambda: down_for(both_up, 1))
         with pytest.raises(SourceTypeError), store.recorded(RunRecord(name, f"{name}-failed", "replace")):
             raise SourceTypeError("b changes its type")
         assert store.run_report(f"{name}-failed").state == "failed"

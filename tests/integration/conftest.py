@@ -1,8 +1,9 @@
-"""Fixtures for tests against the real services: settings with a separate keyspace, a store on it, and object stores."""
+"""Fixtures for tests against the real services: a keyspace of their own, a store on it, object stores, and a Redis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,8 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.settings import Settings, load_settings
 from millrace.store.cluster.session import CassandraSession
+from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.remote_servers import GoogleServer, S3Server, google_server, s3_server
 
 
@@ -71,3 +74,25 @@ def bucket(request: pytest.FixtureRequest) -> S3Server | GoogleServer:
     """Return each of the two object stores in turn."""
     server: S3Server | GoogleServer = request.getfixturevalue(request.param)
     return server
+
+
+@pytest.fixture
+def redis_servers(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Return a function that starts a ``RedisServer`` with these options of redis-server."""
+    started: list[RedisServer] = []
+
+    def start(*options: str) -> RedisServer:
+        server = RedisServer(tmp_path, free_port())
+        started.append(server)
+        server.start(*options)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def redis_server(redis_servers: Callable[..., RedisServer]) -> RedisServer:
+    """Start a Redis of 200 MB."""
+    return redis_servers("--maxmemory", "200mb")

@@ -6,19 +6,23 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
+from millrace.load import LoadOptions
 from millrace.settings import Settings
 
 EXAMPLES = CHECKOUT / "examples"
 RUN_S = 120
+FLIGHTS_ROWS = 60_000
 
 Run = Callable[..., str]
 
@@ -62,6 +66,38 @@ def test_reported_progress_is_followed_over_server_sent_events(run: Run, full_st
     token = settings.bridge.token.get_secret_value() if settings.bridge.token else ""
     printed = run("follow_run", settings.bridge.url, "python", match[1], token)
     assert printed.splitlines()[-1] == "train: succeeded, 40 of 40 steps"
+
+
+@pytest.fixture
+def year_of_flights(store: Store) -> Iterator[int]:
+    """Load rows like those of flights, whose delay grows with the hour; return their number."""
+    rng = np.random.default_rng(5)
+    hour, month = rng.integers(5, 24, FLIGHTS_ROWS), rng.integers(1, 13, FLIGHTS_ROWS)
+    delay = 6.0 * (hour - 13) + rng.normal(0, 10, FLIGHTS_ROWS)
+    columns = {"distance": rng.integers(80, 2500, FLIGHTS_ROWS), "hour": hour, "month": month}
+    arr_delay = pa.array(delay, mask=rng.random(FLIGHTS_ROWS) < 0.02)
+    store.load("flights", pa.table({**columns, "arr_delay": arr_delay}), LoadOptions(chunk_bytes=200_000))
+    yield FLIGHTS_ROWS
+    store.delete("flights", whole=True, now=True)
+
+
+def test_a_linear_model_of_numpy_is_trained_over_a_stop_in_the_middle(run: Run, year_of_flights: int) -> None:
+    printed = run("train_numpy")
+    match = re.search(r"(\d+) steps, weights \[(.*)\]", printed)
+    assert match
+    assert int(match[1]) == 3 * (year_of_flights // 4096)
+    distance, hour, month, constant = map(float, match[2].split(", "))
+    assert 6 * 4.7 - 3 < hour < 6 * 4.7 + 3
+    assert max(abs(distance), abs(month)) < 3
+    assert -6 < constant < 6
+
+
+def test_a_model_of_scikit_learn_is_trained_and_evaluated_on_every_row_once(run: Run, year_of_flights: int) -> None:
+    printed = run("train_scikit_learn")
+    match = re.fullmatch(r"([\d,]+) rows, (0\.\d+) of them predicted correctly\n", printed)
+    assert match
+    assert int(match[1].replace(",", "")) == year_of_flights
+    assert float(match[2]) > 0.9
 
 
 def test_every_method_of_the_python_page_works(run: Run, store: Store) -> None:

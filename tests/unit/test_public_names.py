@@ -33,7 +33,8 @@ def test_every_public_name_can_be_imported() -> None:
 
 def test_the_classes_are_those_of_their_rooms() -> None:
     assert millrace.Store is api.Store
-    assert millrace.Dataset is dataset.Dataset
+    assert millrace.Dataset is api.Dataset
+    assert issubclass(api.Dataset, dataset.Dataset)
     assert millrace.Version is store.Version
     assert millrace.LoadReport is load.LoadReport
     assert millrace.Settings is settings.Settings

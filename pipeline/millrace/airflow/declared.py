@@ -58,6 +58,11 @@ class EntryRequest:
         """Whether the new version is put into Redis."""
         return self.entry.warm
 
+    @property
+    def warm_options(self) -> dict[str, Any]:
+        """The options of ``Store.warm``; an entry has none."""
+        return {}
+
     def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
         """Return the source and the options. A run without a logical date takes the time it was triggered.
 

@@ -42,6 +42,12 @@ class FormRequest:
         """Whether the new version is put into Redis."""
         return bool(self.params["warm"])
 
+    @property
+    def warm_options(self) -> dict[str, Any]:
+        """The options of ``Store.warm``."""
+        form, columns = self.params["warm_form"], self.params["warm_columns"]
+        return {"form": None if form == "auto" else form, "columns": columns or None}
+
     def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
         """Return the source and the options. Raises ``UsageError`` for a source that is not allowed."""
         from millrace.airflow.request import load_options
@@ -57,6 +63,7 @@ def load_form() -> dict[str, Param]:
         **text_fields(),
         **column_fields(),
         **_chunk_fields(settings),
+        **_cache_fields(),
         **_limit_fields(settings),
     }
 
@@ -133,7 +140,7 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             True,
             type="boolean",
             title="Warm the cache",
-            description="Put the new version into Redis when it is loaded, if it fits as a whole.",
+            description="Put the new version into Redis when it is loaded, or the first chunks that fit.",
         ),
     }
 
@@ -166,6 +173,33 @@ def _chunk_fields(settings: Settings) -> dict[str, Param]:
             section=section,
             title="Largest chunk",
             description=f"Stored bytes of a chunk, at most: {CHUNK_BYTES_MIN:,} to {CHUNK_BYTES_MAX:,}.",
+        ),
+    }
+
+
+def _cache_fields() -> dict[str, Param]:
+    section = "Cache"
+    return {
+        "warm_form": Param(
+            "auto",
+            type="string",
+            enum=["auto", "stored", "raw"],
+            section=section,
+            title="Form in the cache",
+            values_display={
+                "auto": "auto: raw if it fits beside everything else, else stored",
+                "stored": "stored: compressed, as in Cassandra",
+                "raw": "raw: uncompressed, faster to read",
+            },
+            description="How chunks are put into Redis.",
+        ),
+        "warm_columns": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            section=section,
+            title="Columns in the cache",
+            description=f"{ONE_ON_EACH_LINE}Only these columns are put into Redis, in the raw form. Empty: all.",
         ),
     }
 

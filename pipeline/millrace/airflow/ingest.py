@@ -56,6 +56,11 @@ class Request(Protocol):
         """Whether the new version is put into Redis."""
         ...
 
+    @property
+    def warm_options(self) -> dict[str, Any]:
+        """The options of ``Store.warm``."""
+        ...
+
     def load(self, settings: Settings) -> tuple[Paths, LoadOptions]:
         """Return the source and the options. Raises ``MillraceError`` for a request that cannot be loaded."""
         ...
@@ -196,8 +201,10 @@ def _emit(context: Mapping[str, Any], store: Store, report: LoadReport) -> None:
     )
 
 
-def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
-    """Put the whole version into Redis, or skip the task if ``warm`` is off or the source is unchanged.
+def warm(report: Mapping[str, Any], *, requested: bool, **options: Any) -> dict[str, Any]:
+    """Put the version into Redis, or skip the task if ``warm`` is off or the source is unchanged.
+
+    ``options`` are those of ``Store.warm``.
 
     A Redis that is unreachable or full is no failure.
     """
@@ -211,7 +218,7 @@ def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
     times = StageTimes()
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
         with times.stage("warm"):
-            warmed = store.warm(f"{report['dataset']}@{report['version']}", task=task).to_json()
+            warmed = store.warm(f"{report['dataset']}@{report['version']}", **options, task=task).to_json()
         loaded = LoadReport.from_json(report)
         store.keep_report(replace(loaded, stages={**loaded.stages, **times.seconds}))
     return warmed

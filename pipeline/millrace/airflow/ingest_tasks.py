@@ -23,7 +23,7 @@ The steps are:
 * **load** has one task for each split, which writes the chunks of the split to two nodes.
 * **verify** reads every chunk and checks it.
 * **publish** makes the version visible by writing one row: either the whole version is visible or none of it.
-* **warm** copies the version into Redis, if it fits.
+* **warm** copies the version into Redis, or the first chunks that fit.
 
 The result of the run is the load report: rows, raw and stored bytes, chunks, replicas, seconds, rows/s.
 
@@ -84,8 +84,9 @@ def ingest_tasks(request_of: Callable[[Any], ingest.Request]) -> None:
 
     @task
     def warm(report: Json) -> Json:
-        """Put the version into Redis, if it fits as a whole."""
-        return ingest.warm(report, requested=request_of(get_current_context()).warm)
+        """Put the version into Redis, or the first chunks that fit."""
+        request = request_of(get_current_context())
+        return ingest.warm(report, requested=request.warm, **request.warm_options)
 
     splits: Any = plan()
     the_plan = splits[ingest.PLAN_KEY]

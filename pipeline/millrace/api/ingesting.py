@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from millrace.api.caching import Caching
 from millrace.api.loading import Loading
-from millrace.api.reading import Reading
 from millrace.declarations import ENTRY_TITLES, declared_load, find_source, in_field_words
 from millrace.load import LoadReport
 from millrace.progress import ProgressTask
 
 
-class Ingesting(Loading, Reading):
+class Ingesting(Loading, Caching):
     """The part of ``Store`` that loads declared sources."""
 
     def ingest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+from millrace.api.cache_removal import remove_deleted
 from millrace.api.connection import StoreConnection
 from millrace.errors import StoreError
 from millrace.load import merge_siblings
@@ -92,8 +93,11 @@ class Maintenance(StoreConnection):
         Data that no other version needs is removed by ``fsck(delete=True)`` after the grace time of 24 hours. With
         ``now`` it is removed at once. With ``dry_run`` nothing is changed. Raises ``UsageError`` for a tagged or leased
         version. Raises ``StoreUnavailableError`` while a node is down; nothing was deleted then.
+
+        Deleted versions are removed from Redis, too. If Redis is unreachable, the report says so, and the next warming
+        removes them.
         """
-        return self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run)
+        return self._uncached(self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run))
 
     def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
         """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
@@ -109,14 +113,21 @@ class Maintenance(StoreConnection):
 
         Tagged and leased versions are kept too, and appends that no merge holds yet.
         """
-        return self._deletion.prune(name, keep, now=now, dry_run=dry_run)
+        return self._uncached(self._deletion.prune(name, keep, now=now, dry_run=dry_run))
 
     def prune_rejects(self, *, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Mark as deleted the rejects of failed loads, of all datasets, that are older than 90 days.
 
         ``prune`` and ``delete`` do the same for the rejects of their dataset.
         """
-        return self._deletion.prune_rejects(now=now, dry_run=dry_run)
+        return self._uncached(self._deletion.prune_rejects(now=now, dry_run=dry_run))
+
+    def _uncached(self, report: SweepReport) -> SweepReport:
+        """Remove the deleted versions of the report from Redis; record in it why that failed."""
+        if not report.dry_run:
+            datasets = dict.fromkeys(reference.partition("@")[0] for reference in report.marked)
+            report.still_cached = remove_deleted(self, datasets, unlisted=True)
+        return report
 
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
         """Report unreferenced data, and data that a version references but a node does not have.

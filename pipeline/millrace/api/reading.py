@@ -1,4 +1,4 @@
-"""Look up datasets and versions, and read, verify and warm them."""
+"""Look up datasets and versions, and read and verify them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from uuid import UUID
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import record_under_replicated
-from millrace.dataset import Dataset, DiffReport, VerifyReport, WarmReport, diff, verify_chunks, warm
+from millrace.api.store_dataset import Dataset
+from millrace.dataset import DiffReport, VerifyReport, diff, verify_chunks
 from millrace.load import LoadPlan, SplitResult
 from millrace.names import check_dataset_name
 from millrace.progress import ProgressTask, null_task
-from millrace.store import Lease, ReplicaCheck, UnderReplicated, Version, VersionGraph
+from millrace.store import ReplicaCheck, UnderReplicated, Version, VersionGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class DatasetInfo:
 
 
 class Reading(StoreConnection):
-    """The part of ``Store`` that looks up, reads, verifies and warms versions."""
+    """The part of ``Store`` that looks up, reads and verifies versions."""
 
     def datasets(self, pattern: str = "*") -> list[DatasetInfo]:
         """Return every dataset with a visible version whose name matches ``pattern``, sorted by name.
@@ -51,15 +52,7 @@ class Reading(StoreConnection):
 
     def dataset(self, reference: str) -> Dataset:
         """Return the dataset for reading: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
-        version = self.version(reference)
-        return Dataset(
-            version,
-            self.catalogue,
-            self.chunk_reader,
-            self.cache,
-            self.settings.read,
-            lease=lambda: Lease(self.cassandra, version),
-        )
+        return Dataset(self, self.version(reference))
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of under-replicated data of the version: data that is on one node only."""
@@ -108,17 +101,3 @@ class Reading(StoreConnection):
         pages = self.catalogue.pages.finished(plan.dataset, result.attempt_id)
         refs = (ref for page in pages for ref in self.catalogue.pages.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
-
-    def warm(self, reference: str, *, task: ProgressTask | None = None) -> WarmReport:
-        """Put the whole version into Redis, or nothing if it does not fit; chunks that are there already stay.
-
-        Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use
-        Cassandra.
-        """
-        return warm(
-            self.dataset(reference),
-            self.chunk_reader,
-            self.cache,
-            switched_off=self.settings.redis.switched_off,
-            task=task or null_task(),
-        )

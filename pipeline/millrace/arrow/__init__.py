@@ -18,7 +18,18 @@ from millrace.arrow.nested_layout import (
 from millrace.arrow.schemas import wider_schema
 from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 from millrace.arrow.sizes import cumulative_row_bytes, held_bytes
-from millrace.arrow.types import BYTES, OFFSET_TYPES, TEXTS, VIEWS, Path, decoded_type, holds_pair, is_text, leaves
+from millrace.arrow.types import (
+    BYTES,
+    OFFSET_TYPES,
+    TEXTS,
+    VIEWS,
+    Path,
+    decoded_type,
+    holds_pair,
+    is_text,
+    leaves,
+    with_fields,
+)
 from millrace.arrow.widening import widens, wider_inferred_type, wider_type, widest_type
 from millrace.compat.pyarrow.nested import is_dense_union, nulls_of, union_of, union_parts
 from millrace.compat.pyarrow.types import fields_of, holds, is_extension
@@ -66,4 +77,5 @@ __all__ = [
     "wider_type",
     "widest_type",
     "with_children",
+    "with_fields",
 ]

@@ -18,20 +18,30 @@ class RedisKeys:
     """
 
     def __init__(self, cluster: str, keyspace: str) -> None:
-        self._prefix = f"millrace:{cluster}:{keyspace}"
+        self.prefix = f"millrace:{cluster}:{keyspace}"
 
-    @property
-    def entries(self) -> str:
-        """Return the key of the hash of admitted versions."""
-        return f"{self._prefix}:entries"
+    def ledger(self, kind: str) -> str:
+        """Return the key of one kind of records of the ledger, which ``scripts`` lists."""
+        return f"{self.prefix}:{kind}"
+
+    def value(self, key: str) -> str:
+        """Return the name of a value in the ledger: the rest of its key after the prefix."""
+        return key.removeprefix(f"{self.prefix}:")
+
+    def all_values(self, dataset: str | None = None) -> list[str]:
+        """Return the patterns of the keys of all values, of one dataset or of all.
+
+        A dataset name has no special character of patterns.
+        """
+        return [f"{_literal(self.prefix)}:{kind}:{dataset or '*'}:*" for kind in ("chunk", "raw")]
 
     def chunk(self, chunk: ChunkRef) -> str:
         """Return the key of one chunk."""
-        return f"{self._prefix}:chunk:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}"
+        return f"{self.prefix}:chunk:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}"
 
-    def all_chunks(self, dataset: str) -> str:
-        """Return the pattern of all chunk keys of a dataset; a dataset name has no special character of patterns."""
-        return f"{_literal(self._prefix)}:chunk:{dataset}:*"
+    def raw(self, chunk: ChunkRef, tile: int) -> str:
+        """Return the key of the raw form of one tile."""
+        return f"{self.prefix}:raw:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}:{tile}"
 
 
 def _literal(text: str) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 BUFFERS_BYTES = 20_000_000
-"""Bytes kept free: Redis counts connection buffers (5 MB for each busy connection) as used memory."""
+"""Bytes kept free for each warming: Redis counts connection buffers as used memory.
 
-_ENTRY_BYTES = 256  # key, dictionary entry and object header
-_TYPICAL_CHUNK_BYTES = 4_500_000
+Each of a warming's three connections has a buffer of the size of its last value, 5 MB.
+"""
+
+_ENTRY_BYTES = 384  # key, dictionary entry, object header and record in the ledger
 _SHARE_WITHOUT_LIMIT = 0.5
 
 
@@ -29,16 +32,20 @@ def value_cost_bytes(value_bytes: int, *, rounds: bool = True) -> int:
     return -(-size // step) * step + _ENTRY_BYTES
 
 
-def version_cost_bytes(total_bytes: int, chunk_bytes: Sequence[int] | None = None, *, rounds: bool = True) -> int:
-    """Return the memory in bytes for a version: exact if the sizes of its chunks are known, else for 90 % full ones."""
-    if chunk_bytes is not None:
-        return sum(value_cost_bytes(size, rounds=rounds) for size in chunk_bytes)
-    chunks, rest = divmod(total_bytes, _TYPICAL_CHUNK_BYTES)
-    cost = chunks * value_cost_bytes(_TYPICAL_CHUNK_BYTES, rounds=rounds)
-    return cost + (value_cost_bytes(rest, rounds=rounds) if rest else 0)
-
-
 def limit_bytes(info: Mapping[str, Any]) -> int:
     """Return Redis' memory limit in bytes: its ``maxmemory``, or half of the machine's memory where it has none."""
     limit = int(info.get("maxmemory", 0))
     return limit or int(int(info.get("total_system_memory", 0)) * _SHARE_WITHOUT_LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """The memory limit of Redis in bytes, the bytes that are free for further values, and whether sizes are rounded."""
+
+    limit_bytes: int
+    free_bytes: int
+    rounds: bool = True
+
+    def cost_bytes(self, value_bytes: int) -> int:
+        """Return the memory in bytes that a value of this size uses, with its record in the ledger."""
+        return value_cost_bytes(value_bytes, rounds=self.rounds)

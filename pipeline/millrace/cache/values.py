@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from millrace.compat.redis import Allocate, Command, Read, read_values
 
 if TYPE_CHECKING:
     from redis import Redis
 
 
-def get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:
-    """Return these ranges of bytes of a value, by one request."""
-    if len(ranges) == 1:
-        return [redis.getrange(key, ranges[0][0], ranges[0][1] - 1)]
-    pipeline = redis.pipeline(transaction=False)
-    for start, end in ranges:
-        pipeline.getrange(key, start, end - 1)
-    return list(pipeline.execute())
+class Form(StrEnum):
+    """The form of a cached chunk.
+
+    Stored: one value, the chunk's stored tiles one after another. Raw: a value for each tile, its uncompressed Arrow
+    stream.
+    """
+
+    STORED = "stored"
+    RAW = "raw"
+
+
+def read_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]], allocate: Allocate) -> Read:
+    """Read ranges of bytes of a value, each into memory of its own."""
+    commands: list[Command] = [("GETRANGE", key, start, end - 1) for start, end in ranges]
+    return read_values(redis, commands, [end - start for start, end in ranges], allocate)
+
+
+def read_whole(redis: Redis, keys: Sequence[str], sizes: Sequence[int], allocate: Allocate) -> Read:
+    """Read whole values of known sizes, each into memory of its own."""
+    return read_values(redis, [("GET", key) for key in keys], sizes, allocate)
 
 
 def pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:

@@ -8,9 +8,10 @@ programs.
 from millrace.chunks.cast import cast_batch, cast_stored_numbers
 from millrace.chunks.choose import choose_row_group_bytes
 from millrace.chunks.encode import Chunk, OlderChunk, assemble, assemble_as_stored, encode_row_group
-from millrace.chunks.encoding.codecs import CODECS
+from millrace.chunks.encoding.codecs import CODECS, Allocate
 from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TileLayout
+from millrace.chunks.narrow import DICTIONARY_VALUE_BYTES_MAX
 from millrace.chunks.settings import ChunkSettings
 from millrace.chunks.statistics.stats import (
     ColumnStats,
@@ -21,13 +22,15 @@ from millrace.chunks.statistics.stats import (
     stats_schema,
     without_bounds,
 )
-from millrace.chunks.tile import Tile, decode_tile
+from millrace.chunks.tile import Tile, decode_raw_tile, decode_tile, inflate_tile
 
 __all__ = [
+    "Allocate",
     "CODECS",
     "Chunk",
     "ChunkSettings",
     "ColumnStats",
+    "DICTIONARY_VALUE_BYTES_MAX",
     "OlderChunk",
     "RowGroup",
     "RowGrouper",
@@ -40,8 +43,10 @@ __all__ = [
     "choose_row_group_bytes",
     "column_stats",
     "compute_stats",
+    "decode_raw_tile",
     "decode_tile",
     "encode_row_group",
+    "inflate_tile",
     "merge_stats",
     "selected_stats",
     "stats_schema",

@@ -24,7 +24,7 @@ _SIGNED = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32
 _INDEX = (pa.int8(), pa.int16(), pa.int32())
 _DICTIONARY_ROWS_MIN = 1024
 _ROWS_A_VALUE = 8
-_VALUE_BYTES_MAX = 64
+DICTIONARY_VALUE_BYTES_MAX = 64
 """A dictionary is worthwhile if its values are short, which bounds the memory of readers, and if each of them is used
 by several rows. A sample of the first rows shows early where it is not."""
 
@@ -83,7 +83,7 @@ def _dictionary(array: pa.Array) -> pa.Array:
     if (
         values * _ROWS_A_VALUE > rows
         or not values
-        or pc.max(pc.binary_length(coded.dictionary)).as_py() > _VALUE_BYTES_MAX
+        or pc.max(pc.binary_length(coded.dictionary)).as_py() > DICTIONARY_VALUE_BYTES_MAX
     ):
         return array
     index = next(narrow for narrow in _INDEX if values <= 1 << (narrow.bit_width - 1))

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from millrace.chunks.encoding.codecs import CODECS, known_codecs
+from millrace.chunks.encoding.codecs import CODECS, Allocate, known_codecs
+from millrace.chunks.encoding.gzip_member import crc_and_size
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 
 TILE_RAW_BYTES_MAX = 1 << 30
@@ -102,13 +103,44 @@ def decode_tile(
     stored_checksum: bytes,
     raw_checksum: bytes,
     where: Mapping[str, Any],
+    allocate: Allocate = pa.allocate_buffer,
 ) -> pa.RecordBatch:
     """Decode the columns of a tile; never return other columns or allocate more memory than recorded.
 
-    The stored bytes are verified before they are decompressed. The output is bounded by ``raw_bytes``. The raw bytes
-    are verified before Arrow reads them. ``where`` (dataset, version, chunk, tile, node, ...) goes into the error's
-    message and context. Raises ``ChecksumMismatchError`` (``stage`` is "stored" or "raw") and ``ChunkFormatError``.
+    The stored bytes are verified before they are decompressed. The output is bounded by ``raw_bytes`` and goes into
+    memory of ``allocate``. The raw bytes are verified before Arrow reads them. ``where`` (dataset, version, chunk,
+    tile, node, ...) goes into the error's message and context. Raises ``ChecksumMismatchError`` (``stage`` is "stored"
+    or "raw") and ``ChunkFormatError``.
     """
+    raw = inflate_tile(
+        stored,
+        codec=codec,
+        raw_bytes=raw_bytes,
+        stored_checksum=stored_checksum,
+        raw_checksum=raw_checksum,
+        where=where,
+        allocate=allocate,
+    )
+    return _open(raw, where)
+
+
+def decode_raw_tile(raw: Any, *, raw_checksum: bytes, where: Mapping[str, Any]) -> pa.RecordBatch:
+    """Decode the columns of a tile from its raw bytes, which are verified and not copied; raise as ``decode_tile``."""
+    _verify("raw", crc_and_size([raw]), raw_checksum, where)
+    return _open(pa.py_buffer(raw), where)
+
+
+def inflate_tile(
+    stored: Any,
+    *,
+    codec: str,
+    raw_bytes: int,
+    stored_checksum: bytes,
+    raw_checksum: bytes,
+    where: Mapping[str, Any],
+    allocate: Allocate = pa.allocate_buffer,
+) -> pa.Buffer:
+    """Return the verified raw bytes of a tile; arguments and errors are those of ``decode_tile``."""
     _verify("stored", xxhash.xxh3_128_digest(stored), stored_checksum, where)
     coder = CODECS.get(codec)
     try:
@@ -116,12 +148,16 @@ def decode_tile(
             raise ChunkFormatError(f"unknown codec {codec!r}, this version reads {known_codecs()}")
         if not 0 < raw_bytes <= TILE_RAW_BYTES_MAX:
             raise ChunkFormatError(f"a raw size of {raw_bytes:,} bytes is not from 1 to {TILE_RAW_BYTES_MAX:,}")
-        raw = coder.decompress(stored, raw_bytes)
+        raw = coder.decompress(stored, raw_bytes, allocate)
         if raw.size != raw_bytes:
             raise ChunkFormatError(f"{raw.size:,} bytes instead of {raw_bytes:,}")
     except ChunkFormatError as error:
         raise ChunkFormatError(f"{_name(where)}: {error.message}", **dict(where)) from None
     _verify("raw", coder.raw_checksum(stored, [raw]), raw_checksum, where)
+    return raw
+
+
+def _open(raw: pa.Buffer, where: Mapping[str, Any]) -> pa.RecordBatch:
     try:
         return read_stream(raw)
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:

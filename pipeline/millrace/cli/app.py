@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "warm": "millrace.cli.commands.warm",
     "evict": "millrace.cli.commands.evict",
     "cache": "millrace.cli.commands.cache",
+    "plan": "millrace.cli.commands.plan",
     "report": "millrace.cli.commands.report",
     "sources": "millrace.cli.commands.sources",
     "watch": "millrace.cli.commands.watch",

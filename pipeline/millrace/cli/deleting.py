@@ -61,6 +61,8 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
         say(f"millrace: {item['node']} lacks {item['data']}, which {item['dataset']}@{item['version']} names")
     for line in report.problems:
         say(f"millrace: {one_line(line)}")
+    if report.still_cached:
+        say(f"millrace: deleted versions are still in Redis until the next warming: {one_line(report.still_cached)}")
 
 
 def _removal_facts(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:

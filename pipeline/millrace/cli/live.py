@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.cli.output import say, visible
 from millrace.cli.reporting import amount, count_of, draws_bars, rate_of
 from millrace.display import human_seconds
-from millrace.progress import Event, TaskState, is_counted, left_s_of, tasks_in_order
+from millrace.progress import Event, TaskState, is_counted, left_s_of, tasks_in_order, training_facts, training_notes
 
 if TYPE_CHECKING:
     from millrace.cli.watcher import Watched, Watcher
@@ -94,6 +94,8 @@ def _runs_table(watcher: Watcher) -> Any:
     for run in islice(watcher.runs(), RUNS_SHOWN):
         parts.append(Text(visible("/".join(run.key)), style="bold"))
         parts.append(Text(f"{visible(run.headline)}{_pace(run)}", style=_STYLES.get(run.state, "")))
+        if facts := training_facts(run.tasks):
+            parts.append(Text(visible("  " + ", ".join(f"{name} {value}" for name, value in facts)), style="dim"))
         parts.append(_task_table(run.tasks))
     if run_count > RUNS_SHOWN:
         parts.append(Text(f"and {run_count - RUNS_SHOWN} older runs", style="dim"))
@@ -156,6 +158,8 @@ def _line(task: TaskState, *, is_named: bool) -> str:
         parts.append(f"attempt {task.attempt}")
     if task.data.get("done"):
         parts.append(count_of(task.data))
+    if notes := training_notes(task.data.get("metrics", {})):
+        parts.append(visible(f"({', '.join(notes)})"))
     if task.error is not None:
         parts.append(_error(task))
     return " ".join(parts)

@@ -32,6 +32,21 @@ def _column_names(text: str) -> tuple[str, ...]:
     return tuple(parse_columns(text))
 
 
+class Bytes(click.ParamType[int]):
+    """A number of bytes, with or without a unit: ``2000000000``, ``2GB``, ``2GiB``."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; raise ``click.BadParameter`` for anything else."""
+        from pydantic import ByteSize, TypeAdapter, ValidationError
+
+        try:
+            return int(TypeAdapter(ByteSize).validate_python(value))
+        except (ValidationError, OverflowError):
+            self.fail(f"{value!r} is not a number of bytes; write it as 500MB, 2GiB or 2000000000.", param, ctx)
+
+
 class Seconds(click.FloatRange):
     """A finite number of seconds in a range.
 

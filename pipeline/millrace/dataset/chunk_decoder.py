@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.arrow import held_bytes
-from millrace.chunks import OlderChunk, TileLayout, assemble_as_stored, cast_batch
+from millrace.arrow import OFFSET_TYPES, held_bytes
+from millrace.chunks import (
+    DICTIONARY_VALUE_BYTES_MAX,
+    Allocate,
+    OlderChunk,
+    TileLayout,
+    assemble_as_stored,
+    cast_batch,
+)
+from millrace.dataset.decoded_sizes import DecodedSizes
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChunkFormatError
 from millrace.store import ChunkRef, TileRef
@@ -20,6 +29,8 @@ _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are assembled by one thread at a time: a column takes less time than a switch of the GIL."""
 _INFLATED = 1.1
+_TEXT_BYTES = 8 + DICTIONARY_VALUE_BYTES_MAX
+"""A text's offset, and the longest text of a dictionary."""
 
 
 class ChunkDecoder:
@@ -35,8 +46,8 @@ class ChunkDecoder:
         schema: pa.Schema,
         layout: TileLayout,
         columns: Sequence[int] | None,
-        condition: pc.Expression | None,
-        used: Sequence[int],
+        condition: pc.Expression | None = None,
+        used: Sequence[int] = (),
     ) -> None:
         self._version_schema = schema
         self._layout = layout
@@ -47,10 +58,18 @@ class ChunkDecoder:
         tiles = None if columns is None else list(layout.tiles_of(self._fetched))
         self.tiles = None if tiles is not None and len(tiles) == len(layout.columns) else tiles
         self.schema = pa.schema([schema.field(i) for i in self._columns], schema.metadata)
+        self._schema_bytes = self.schema.serialize().to_pybytes()
         self._row_bytes: float = sum(_fixed_bytes(field.type) for field in self.schema)
+        self._cast_row_bytes = sum(_cast_bytes(field.type) for field in self.schema)
         self.is_measured = all(_is_fixed(field.type) for field in self.schema)
         """Whether the decoded size is known: for types of fixed width at once, for others after the first chunk."""
         self._short = threading.Lock()
+
+    @property
+    def key(self) -> Hashable:
+        """Return a key that only decoders of the same columns and rows have."""
+        condition = None if self._condition is None else id(self)
+        return (tuple(self._columns), self._schema_bytes, condition)
 
     def cost_bytes(self, ref: ChunkRef) -> int:
         """Return the bytes that a chunk takes of the window: its stored or a quarter of its decoded size.
@@ -66,6 +85,16 @@ class ChunkDecoder:
         """Return the stored bytes of the needed tiles of a chunk."""
         return sum(tile.stored_bytes for tile in self._needed(ref))
 
+    def cast_bytes(self, ref: ChunkRef) -> int:
+        """Return the bytes of the columns that the chunk lacks or may hold in narrower types, in the final types."""
+        is_older = len(ref.tiles) < len(self._layout.columns)
+        return int(ref.rows * (self._row_bytes if is_older else self._cast_row_bytes))
+
+    def decoded_sizes(self, types: Mapping[str, pa.DataType]) -> DecodedSizes:
+        """Return the sizes of the columns of ``types`` at most, decoded to these types."""
+        numbered = {self._version_schema.get_field_index(name): type_ for name, type_ in types.items()}
+        return DecodedSizes(self._layout, numbered)
+
     def tiles_of(self, ref: ChunkRef) -> Sequence[int]:
         """Return the needed tiles that the chunk has; none where it is older than all columns that are read."""
         if self.tiles is None:
@@ -75,34 +104,34 @@ class ChunkDecoder:
     def _needed(self, ref: ChunkRef) -> Sequence[TileRef]:
         return [ref.tiles[tile] for tile in self.tiles_of(ref)]
 
-    def decode(self, ref: ChunkRef, stored: Sequence[Any], helper: Executor | None) -> pa.RecordBatch:
-        """Return the rows of a chunk from its needed tiles, in the order of ``tiles_of``.
+    def decode(
+        self,
+        ref: ChunkRef,
+        data: Sequence[Any],
+        helper: Executor | None,
+        *,
+        is_raw: bool = False,
+        allocate: Allocate = pa.allocate_buffer,
+    ) -> pa.RecordBatch:
+        """Return the rows of a chunk from the stored or raw bytes of its needed tiles, in the order of ``tiles_of``.
 
-        With ``helper`` half of the tiles are decoded in its thread. Raises ``ChunkFormatError`` and
-        ``ChecksumMismatchError``.
+        With ``helper`` half of the tiles are decoded in its thread. Stored tiles are inflated into memory of
+        ``allocate``. Raises ``ChunkFormatError`` and ``ChecksumMismatchError``.
         """
+        decode = partial(decode_tiles, ref, is_raw=is_raw, allocate=allocate)
+        jobs = list(zip(self.tiles_of(ref), data, strict=True))
         if ref.rows >= _SHORT_ROWS:
-            return self._assemble(ref, self._decode_tiles(ref, stored, helper))
-        if not self._is_inflated(ref):
+            return self._assemble(ref, _decoded(decode, jobs, helper))
+        if is_raw or not self._is_inflated(ref):
             with self._short:
-                return self._assemble(ref, self._decode_tiles(ref, stored, helper))
-        decoded = self._decode_tiles(ref, stored, helper)
+                return self._assemble(ref, _decoded(decode, jobs, helper))
+        decoded = _decoded(decode, jobs, helper)
         with self._short:
             return self._assemble(ref, decoded)
 
     def _is_inflated(self, ref: ChunkRef) -> bool:
         """Return whether decoding the tiles takes more than verifying and copying them."""
         return sum(tile.raw_bytes for tile in self._needed(ref)) > _INFLATED * self.stored_bytes(ref)
-
-    def _decode_tiles(self, ref: ChunkRef, stored: Sequence[Any], helper: Executor | None) -> list[pa.RecordBatch]:
-        jobs = list(zip(self.tiles_of(ref), stored, strict=True))
-        if helper is None or len(jobs) < 2:
-            return decode_tiles(ref, jobs)
-        other_half = helper.submit(decode_tiles, ref, jobs[1::2])
-        decoded: list[Any] = [None] * len(jobs)
-        decoded[::2] = decode_tiles(ref, jobs[::2])
-        decoded[1::2] = other_half.result()
-        return decoded
 
     def _assemble(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         older = OlderChunk(len(ref.tiles), ref.rows) if len(ref.tiles) < len(self._layout.columns) else None
@@ -130,10 +159,30 @@ class ChunkDecoder:
         return only_rows(batch.select(list(range(len(self._columns)))), passing_rows(tested, condition))
 
 
-def decode_tiles(ref: ChunkRef, tiles: Sequence[tuple[int, Any]]) -> list[pa.RecordBatch]:
-    """Verify and decode tiles of a chunk, each given by its index and its stored bytes."""
-    where = {"dataset": ref.dataset, "chunk": str(ref)}
-    return [ref.tiles[index].decode(data, {**where, "tile": index}) for index, data in tiles]
+def decode_tiles(
+    ref: ChunkRef, tiles: Sequence[tuple[int, Any]], *, is_raw: bool = False, allocate: Allocate = pa.allocate_buffer
+) -> list[pa.RecordBatch]:
+    """Verify and decode tiles of a chunk, each given by its index and its stored or raw bytes."""
+    decoded = []
+    for index, data in tiles:
+        where = {"dataset": ref.dataset, "chunk": str(ref), "tile": index}
+        tile = ref.tiles[index]
+        decoded.append(tile.decode_raw(data, where) if is_raw else tile.decode(data, where, allocate))
+    return decoded
+
+
+def _decoded(
+    decode: Callable[[Sequence[tuple[int, Any]]], list[pa.RecordBatch]],
+    jobs: Sequence[tuple[int, Any]],
+    helper: Executor | None,
+) -> list[pa.RecordBatch]:
+    if helper is None or len(jobs) < 2:
+        return decode(jobs)
+    other_half = helper.submit(decode, jobs[1::2])
+    decoded: list[Any] = [None] * len(jobs)
+    decoded[::2] = decode(jobs[::2])
+    decoded[1::2] = other_half.result()
+    return decoded
 
 
 def _is_fixed(type_: pa.DataType) -> bool:
@@ -147,3 +196,11 @@ def _fixed_bytes(type_: pa.DataType) -> int:
         return int(type_.bit_width) // 8
     except ValueError:
         return 4
+
+
+def _cast_bytes(type_: pa.DataType) -> int:
+    """Return the bytes of a value whose type may be narrower in a chunk; 0 for a value that is used as it is stored."""
+    kinds = pa.types
+    if kinds.is_integer(type_) or kinds.is_float64(type_):
+        return int(type_.bit_width) // 8
+    return _TEXT_BYTES if type_ in OFFSET_TYPES else 0

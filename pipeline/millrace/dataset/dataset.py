@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.cache import CachedForms
+from millrace.dataset.chunk_decoder import ChunkDecoder
+from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.exports.frames import pandas_frame, require
 from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
 from millrace.dataset.filters.prune import ChunkFilter
-from millrace.dataset.scan import Scan, ScanStats
+from millrace.dataset.scan import Scan
+from millrace.dataset.scan_stats import ScanStats
 from millrace.dataset.selection import column_indices, filtered_batches, first_rows
 from millrace.display import html_table
 from millrace.errors import ChunkError, StoreError
 from millrace.settings import ReadSettings
-from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, PageRef, Version
+from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, Page, PageRef, Version
 
 if TYPE_CHECKING:
     from millrace.cache import ChunkCache
@@ -150,11 +154,30 @@ class Dataset:
         for page in self._catalogue.pages.each_ref(self.version):
             yield from self._catalogue.pages.page(self.name, page).refs()
 
+    def known_pages(self) -> Iterator[Page]:
+        """Yield the manifest pages in order; this process may have cached them."""
+        for page in self._catalogue.pages.each_ref(self.version):
+            yield self._catalogue.pages.cached_page(self.name, page)
+
+    @contextmanager
+    def used_by(self, job: str | None) -> Iterator[Lease | None]:
+        """Keep the version from being deleted, and from being evicted from the cache, during the block.
+
+        ``job`` has the same name in all processes of a job; the cache counts jobs by it. None leaves the cache as it
+        is. Gives the lease.
+        """
+        with ExitStack() as held:
+            lease = held.enter_context(self._lease())
+            if self._cache is not None and job is not None:
+                self._cache.opened(self.name, self.version.label, job)
+                held.enter_context(self._cache.pin(self.name, self.version.label))
+            yield lease
+
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
         """Yield the chunks of the first ``num_rows`` rows (None: all), from pages that this process may have cached."""
         left = math.inf if num_rows is None else num_rows
-        for page in self._catalogue.pages.each_ref(self.version):
-            for ref in self._catalogue.pages.cached_page(self.name, page).refs():
+        for page in self.known_pages():
+            for ref in page.refs():
                 if left <= 0:
                     return
                 yield ref
@@ -216,23 +239,37 @@ class Dataset:
             for row in filter.kept(page_list.stats, [ref.rows for ref in page_list.refs]):
                 yield page_list.refs[row]
 
+    def chunk_source(self, columns: Sequence[str] | None = None, *, decoded_bytes_max: int = 0) -> ChunkSource:
+        """Return the source of single chunks with these columns (None: all); see ``refs`` for the chunks.
+
+        At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. Raises ``UsageError`` for a column
+        that does not exist.
+        """
+        return self._source(self._indices(columns), decoded_bytes_max=decoded_bytes_max)
+
+    def _source(
+        self,
+        columns: Sequence[int] | None,
+        condition: pc.Expression | None = None,
+        used: Sequence[int] = (),
+        *,
+        decoded_bytes_max: int = 0,
+    ) -> ChunkSource:
+        cache, version = self._cache, self.version
+        forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
+        decoder = ChunkDecoder(self.schema, version.layout, columns, condition, used)
+        source = ChunkSource(
+            self._reader,
+            cache,
+            decoder,
+            forms=forms.of_dataset,
+            refilled_version=version.label if forms.of_version else None,
+            decoded_bytes_max=decoded_bytes_max,
+        )
+        self.stats = source.stats
+        return source
+
     def _scan(
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
     ) -> Scan:
-        cache, version = self._cache, self.version
-        # Only chunks of a version that was admitted as a whole are put back. Parts of versions would fill Redis without
-        # a faster read.
-        refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
-        scan = Scan(
-            self._reader,
-            cache,
-            self.schema,
-            version.layout,
-            columns,
-            self._settings,
-            fill_cache=refill,
-            condition=condition,
-            used=used,
-        )
-        self.stats = scan.stats
-        return scan
+        return Scan(self._source(columns, condition, used), self._settings)

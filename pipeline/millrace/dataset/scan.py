@@ -5,93 +5,36 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from millrace.chunks import TileLayout
-from millrace.dataset.chunk_decoder import ChunkDecoder
-from millrace.errors import ChecksumMismatchError, ChunkFormatError
+from millrace.dataset.chunk_source import ChunkSource
 from millrace.parallel import in_order
 from millrace.settings import ReadSettings
-from millrace.store import ChunkReader, ChunkRef
-
-if TYPE_CHECKING:
-    from millrace.cache import ChunkCache
+from millrace.store import ChunkRef
 
 _REQUEST_BYTES = 1_500_000
 """Maximum of a request for a few tiles of many chunks: small enough that its decoding overlaps with the next ones."""
 _UNFINISHED_A_THREAD = 2
 
 
-@dataclass(slots=True)
-class ScanStats:
-    """Counts of chunks by their source, and of the stored bytes that were moved."""
-
-    from_cache: int = 0
-    from_cassandra: int = 0
-    stored_bytes: int = 0
-    rejected_by_checksum: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def add(self, *, cached: bool, stored_bytes: int) -> None:
-        """Count one chunk."""
-        with self._lock:
-            self.stored_bytes += stored_bytes
-            if cached:
-                self.from_cache += 1
-            else:
-                self.from_cassandra += 1
-
-    def reject(self) -> None:
-        """Count a cached chunk that does not match the manifest."""
-        with self._lock:
-            self.rejected_by_checksum += 1
-
-    def to_json(self) -> dict[str, int]:
-        """Return the number of chunks from each source and the stored bytes, for ``--json``."""
-        return {
-            "process": 0,
-            "redis": self.from_cache,
-            "cassandra": self.from_cassandra,
-            "stored_bytes": self.stored_bytes,
-        }
-
-
 class Scan:
     """A read of the given chunks as record batches, in their order. Each batch has exactly the rows as written.
 
-    ``columns`` are indices into ``schema`` (None: all). Only the tiles that hold them, or the columns ``used`` by
-    ``condition``, are fetched. With ``condition`` only the rows that pass it are returned. Memory: at most
-    ``window_bytes`` of stored bytes that are requested and not yet delivered, and four times as many decoded bytes.
+    Memory: at most ``window_bytes`` of stored bytes that are requested and not yet delivered, and four times as many
+    decoded bytes.
     """
 
-    def __init__(
-        self,
-        reader: ChunkReader,
-        cache: ChunkCache | None,
-        schema: pa.Schema,
-        layout: TileLayout,
-        columns: Sequence[int] | None,
-        settings: ReadSettings,
-        *,
-        fill_cache: bool = False,
-        condition: pc.Expression | None = None,
-        used: Sequence[int] = (),
-    ) -> None:
-        self._reader = reader
-        self._cache = cache
-        self._decoder = ChunkDecoder(schema, layout, columns, condition, used)
+    def __init__(self, source: ChunkSource, settings: ReadSettings) -> None:
+        self._source = source
+        self._decoder = source.decoder
         self._settings = settings
-        self._fill_cache = fill_cache
         self._helper: ThreadPoolExecutor | None = None
         self._groups_in_progress = 0
         self._counting = threading.Lock()
-        self.stats = ScanStats()
+        self.stats = source.stats
 
     def batches(self, refs: Iterable[ChunkRef], *, ahead: bool = True) -> Generator[pa.RecordBatch, None, None]:
         """Yield the batches, one per chunk; the error of a chunk is raised in place of its batch.
@@ -149,48 +92,12 @@ class Scan:
         with self._counting:
             self._groups_in_progress += 1
         try:
-            return self.read_group(group)
+            return self._source.batches(group, self._idle_helper)
         finally:
             with self._counting:
                 self._groups_in_progress -= 1
 
-    def read_group(self, group: Sequence[ChunkRef]) -> list[pa.RecordBatch]:
-        """Return the batch of each chunk of a group, from the cache or else by one request to the store."""
-        # The chunks of a bucket have equally many tiles.
-        if not self._decoder.tiles_of(group[0]):
-            return [self._decode(ref, ()) for ref in group]
-        batches = [self._cached(ref) for ref in group]
-        missing = [ref for ref, batch in zip(group, batches, strict=True) if batch is None]
-        fetched = iter(self._fetch(missing))
-        return [next(fetched) if batch is None else batch for batch in batches]
-
-    def _cached(self, ref: ChunkRef) -> pa.RecordBatch | None:
-        if self._cache is None:
-            return None
-        tiles = None if self._decoder.tiles is None else self._decoder.tiles_of(ref)
-        stored = self._cache.get(ref, [tile.stored_bytes for tile in ref.tiles], tiles)
-        if stored is None:
-            return None
-        try:
-            batch = self._decode(ref, stored)
-        except (ChecksumMismatchError, ChunkFormatError):
-            self.stats.reject()  # the cache is not authoritative: the chunk is read from Cassandra
-            return None
-        self.stats.add(cached=True, stored_bytes=self._decoder.stored_bytes(ref))
-        return batch
-
-    def _fetch(self, refs: list[ChunkRef]) -> Iterator[pa.RecordBatch]:
-        if self._decoder.tiles is None:
-            chunks = [self._reader.fetch(ref) for ref in refs]
-        else:
-            chunks = self._reader.fetch_many(refs, self._decoder.tiles_of(refs[0])) if refs else []
-        for ref, stored in zip(refs, chunks, strict=True):
-            batch = self._decode(ref, stored)
-            self.stats.add(cached=False, stored_bytes=self._decoder.stored_bytes(ref))
-            if self._fill_cache and self._cache is not None and self._decoder.tiles is None:
-                self._cache.put(ref, stored)
-            yield batch
-
-    def _decode(self, ref: ChunkRef, stored: Sequence[Any]) -> pa.RecordBatch:
+    def _idle_helper(self) -> ThreadPoolExecutor | None:
+        """Return the thread that takes half of a chunk's tiles, unless another thread reads a chunk meanwhile."""
         # A read of a single chunk, as with a selective filter, takes less time with two threads if a core is idle.
-        return self._decoder.decode(ref, stored, None if self._groups_in_progress > 1 else self._helper)
+        return None if self._groups_in_progress > 1 else self._helper

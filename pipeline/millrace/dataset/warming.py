@@ -1,35 +1,48 @@
-"""Put a whole version into Redis, or none of it. The bytes are verified as in a read."""
+"""Put a version into Redis, or the first chunks that fit. The bytes are verified as in a read."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from millrace.cache import Form, chosen_form
 from millrace.dataset.dataset import Dataset
-from millrace.parallel import in_order
+from millrace.dataset.filling import NOT_FILLED, Filled, Filling, VersionPart
+from millrace.errors import UsageError
 from millrace.progress import ProgressTask
-from millrace.store import ChunkReader, ChunkRef
+from millrace.store import ChunkReader
 
 if TYPE_CHECKING:
-    from millrace.cache import ChunkCache
+    from millrace.cache import ChunkCache, Room
 
 
-_THREADS = 3
-_AHEAD_BYTES = 30_000_000
-_ASK_CHUNKS = 500
+_SIZE_MARGIN = 1.25
+"""A value needs at most this many bytes of memory for each byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmOptions:
+    """Which part of a version to put into Redis, and how; ``None`` is all rows, all columns, and the form that fits."""
+
+    split: str | None = None
+    columns: tuple[str, ...] | None = None
+    form: Form | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is not None and self.form is Form.STORED:
+            raise UsageError(
+                "the stored form holds all columns of a chunk", hint="give --form raw to cache only some columns"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class WarmReport:
-    """Result of warming a version.
+    """Result of warming a version, or a split of it.
 
-    ``complete`` is True if every chunk of the version is in Redis now. ``reason`` says why not, else it is empty.
-    ``chunks`` counts the chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is
-    the size of the version.
+    ``complete`` is True if every chunk is in Redis now. ``reason`` says why not, else it is empty. ``share`` is the
+    fraction of the chunks that are in Redis, always the first ones. ``form`` is empty if none is. ``chunks`` counts the
+    chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is the size of the version.
     """
 
     reference: str
@@ -39,6 +52,10 @@ class WarmReport:
     already_cached: int
     stored_bytes: int
     seconds: float
+    form: str = ""
+    split: str | None = None
+    columns: tuple[str, ...] | None = None
+    share: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-compatible values."""
@@ -46,85 +63,70 @@ class WarmReport:
 
 
 def warm(
-    dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, switched_off: str, task: ProgressTask
+    dataset: Dataset,
+    reader: ChunkReader,
+    cache: ChunkCache | None,
+    *,
+    switched_off: str,
+    task: ProgressTask,
+    options: WarmOptions | None = None,
 ) -> WarmReport:
-    """Put every chunk that is not cached into Redis. If not all of them fit, remove those that were added.
+    """Put every chunk that is not cached into Redis, or the first chunks if not all of them fit.
 
-    ``switched_off`` is the reason why ``cache`` is None, for the report. At most 30 MB of stored bytes are in flight.
-    Errors of Redis are not raised; those of Cassandra are.
+    ``switched_off`` is the reason why ``cache`` is None, for the report. At most 30 MB are in flight. Errors of Redis
+    are not raised; those of Cassandra are. Raises ``UsageError`` for an unknown split or column.
     """
     began = time.monotonic()
-    version = dataset.version
+    version, options = dataset.version, options or WarmOptions()
 
-    def report(reason: str = "", *, chunks: int = 0, already_cached: int = 0) -> WarmReport:
-        seconds = round(time.monotonic() - began, 3)
-        task.message(
-            f"{version.reference} is not in Redis: {reason}"
-            if reason
-            else f"{version.reference} is in Redis, {version.rows:,} rows in {chunks + already_cached:,} chunks"
+    def report(reason: str, result: Filled = NOT_FILLED) -> WarmReport:
+        task.message(_summary(version.reference, reason, result))
+        return WarmReport(
+            version.reference,
+            not reason,
+            reason,
+            result.added,
+            result.already_cached,
+            version.stored_bytes,
+            round(time.monotonic() - began, 3),
+            result.form,
+            options.split,
+            options.columns,
+            round(result.share, 4),
         )
-        return WarmReport(version.reference, not reason, reason, chunks, already_cached, version.stored_bytes, seconds)
 
+    part = VersionPart.of(dataset, options.split, options.columns)
     if cache is None:
         return report(f"no cache is configured ({switched_off})")
-    admission = cache.admit(version.dataset, version.label, version.stored_bytes)
-    if not admission.admitted:
-        return report(admission.reason)
-    put, already_cached = _fill(dataset, reader, cache, task)
-    if sum(put) + already_cached < version.chunks:
-        _empty(dataset, cache, put)
-        return report("Redis stored only part of it; that part was removed again")
-    cache.warmed(version.dataset, version.label, chunks=version.chunks, stored_bytes=version.stored_bytes)
-    return report(chunks=sum(put), already_cached=already_cached)
+    room = cache.room()
+    if room is None:
+        return report(f"the cache at {cache.address} does not respond")
+    form = options.form or _form(part, cache, room)
+    chunks = part.values(cache, form, room)
+    with cache.warming(part.record(form), chunks, room) as warming:
+        if not warming.chunks and part.chunks:
+            return report(warming.reason)
+        filled = Filling(part, reader, cache, form, warming, task).fill()
+        if filled is None:
+            return report("Redis stored only part of it; that part was removed again")
+        return report(warming.reason, filled)
 
 
-def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: ProgressTask) -> tuple[bytearray, int]:
-    """Put the missing chunks into Redis.
-
-    Returns a flag for each chunk of the version, set if it was added now, and the number that were cached before.
-    """
-    put = bytearray()
-    already_cached = 0
-
-    def missing() -> Iterator[tuple[int, ChunkRef]]:
-        nonlocal already_cached
-        for refs in _grouped(dataset):
-            for ref, is_cached in zip(refs, cache.has(refs), strict=True):
-                put.append(0)
-                if is_cached:
-                    already_cached += 1
-                    task.advance(ref.rows)
-                else:
-                    yield len(put) - 1, ref
-
-    puts = in_order(
-        lambda item: cache.put(item[1], reader.fetch(item[1])),
-        missing(),
-        threads=_THREADS,
-        name="millrace-warm",
-        bytes_max=_AHEAD_BYTES,
-        size_of=lambda item: item[1].stored_bytes,
+def _form(part: VersionPart, cache: ChunkCache, room: Room) -> Form:
+    version, fraction = part.dataset.version, len(part.chunks) / max(1, part.dataset.version.chunks)
+    return chosen_form(
+        stored_bytes=int(version.stored_bytes * fraction * _SIZE_MARGIN),
+        raw_bytes=int(version.raw_bytes * fraction * _SIZE_MARGIN),
+        free_bytes=room.free_bytes,
+        cached=cache.forms(version.dataset, version.label).of_version,
+        has_columns=part.tiles is not None,
     )
-    with closing(puts):
-        for (position, ref), is_put in puts:
-            put[position] = is_put.result()
-            task.advance(ref.rows)
-            task.count(chunks=1, bytes_stored=ref.stored_bytes, bytes_raw=ref.raw_bytes)
-    return put, already_cached
 
 
-def _empty(dataset: Dataset, cache: ChunkCache, put: bytearray) -> None:
-    """Remove the chunks that were added now.
-
-    Chunks that were cached before belong to versions that share chunks with this one.
-    """
-    flags = iter(put)
-    for refs in _grouped(dataset):
-        cache.delete([ref for ref in refs if next(flags)])
-    cache.forget(dataset.version.dataset, dataset.version.label)
-
-
-def _grouped(dataset: Dataset) -> Iterator[list[ChunkRef]]:
-    refs = dataset.refs()
-    while group := list(islice(refs, _ASK_CHUNKS)):
-        yield group
+def _summary(reference: str, reason: str, filled: Filled) -> str:
+    chunks = filled.added + filled.already_cached
+    if not chunks and reason:
+        return f"{reference} is not in Redis: {reason}"
+    if reason:
+        return f"{reference}: the first {chunks:,} chunks are in Redis, {filled.share:.0%} of it: {reason}"
+    return f"{reference} is in Redis, {filled.rows:,} rows in {chunks:,} chunks"

@@ -23,6 +23,7 @@ _FIELDS: Final = {
     "--column-type": "column_types",
     "--no-header": "header",
     "--keep": "prune_keep",
+    "--form": "warm_form",
 }
 """Command line options whose field has a different name."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
@@ -28,6 +29,17 @@ _TILES: Final = 8
 _PROBE_TTL_S: Final = 300
 """TTL of the probe rows and of the probe keys in Redis, in case the process ends before it deletes them."""
 _AT_LEAST_S: Final = 0.25
+
+
+class Limit(StrEnum):
+    """The first words of the names of limits that bind loads and reads; gzip counts raw, the others stored bytes."""
+
+    GZIP = "gzip level 1, raw bytes in"
+    GUNZIP = "gunzip, raw bytes out"
+    RATIO = "raw bytes of a stored byte, gzip level 1"
+    REDIS_GET = "Redis, get"
+    WRITTEN = "Cassandra, chunks written to two nodes"
+    READ = "Cassandra, chunks read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +131,9 @@ def _gzip(sample: bytes, threads: int) -> Iterator[HardwareLimit]:
 
         names = f"{threads} thread{'s' if threads > 1 else ''}"
         size = len(sample) * threads
-        yield _best_rate(f"gzip level 1, raw bytes in, {names}", size, on_all(lambda: codec.compress([sample], 1)))
-        yield _best_rate(f"gunzip, raw bytes out, {names}", size, on_all(lambda: codec.decompress(packed, len(sample))))
+        yield _best_rate(f"{Limit.GZIP}, {names}", size, on_all(lambda: codec.compress([sample], 1)))
+        yield _best_rate(f"{Limit.GUNZIP}, {names}", size, on_all(lambda: codec.decompress(packed, len(sample))))
+        yield HardwareLimit(Limit.RATIO, round(len(sample) / len(packed), 2), "times")
 
 
 def _disk(sample: bytes) -> Iterator[HardwareLimit]:
@@ -154,7 +167,7 @@ def _redis(settings: Settings, value_bytes: int = _VALUE_BYTES) -> Iterator[Hard
             yield _rate("Redis, put", _VALUES * value_bytes, start)
             start = time.perf_counter()
             hits = sum(cache.get(ref, [value_bytes], None) is not None for ref in refs)
-            yield _rate("Redis, get", hits * value_bytes, start)
+            yield _rate(Limit.REDIS_GET, hits * value_bytes, start)
         finally:
             cache.delete(refs)
 
@@ -200,7 +213,7 @@ def _write_chunks(cassandra: CassandraSession, attempt_id: UUID) -> HardwareLimi
         start = time.perf_counter()
         outcomes = [future.result(60) for future in [writes.submit(write(chunk)) for chunk in range(_VALUES)]]
         note = "" if all(outcome.replicas >= TWO for outcome in outcomes) else "acknowledged by one node only"
-        return _rate("Cassandra, chunks written to two nodes", _VALUES * _VALUE_BYTES, start, note)
+        return _rate(Limit.WRITTEN, _VALUES * _VALUE_BYTES, start, note)
 
 
 def _read_chunks(cassandra: CassandraSession, attempt_id: UUID) -> HardwareLimit:
@@ -213,4 +226,4 @@ def _read_chunks(cassandra: CassandraSession, attempt_id: UUID) -> HardwareLimit
 
     with ThreadPoolExecutor(4) as pool:
         start = time.perf_counter()
-        return _rate("Cassandra, chunks read", sum(pool.map(fetch, range(_VALUES))), start)
+        return _rate(Limit.READ, sum(pool.map(fetch, range(_VALUES))), start)

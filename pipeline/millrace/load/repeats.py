@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from millrace.dataset import Scan
+from millrace.dataset import ChunkDecoder, ChunkSource, Scan
 from millrace.errors import SourceChangedError, SourceFormatError
 from millrace.settings import ReadSettings
 from millrace.sources import BYTES_SCHEMA, SourcePlan, read_content
@@ -88,7 +88,8 @@ def _paths_of(catalogue: Catalogue, version: Version, pages: Iterable[PageRef]) 
     refs = (ref for page in pages for ref in catalogue.pages.page(version.dataset, page).refs())
     reader = ChunkReader(catalogue.reader.cassandra)
     last = ""
-    for batch in Scan(reader, None, BYTES_SCHEMA, version.layout, [0], ReadSettings()).batches(refs):
+    source = ChunkSource(reader, None, ChunkDecoder(BYTES_SCHEMA, version.layout, [0]))
+    for batch in Scan(source, ReadSettings()).batches(refs):
         for path in batch.column(0).to_pylist():
             if path != last:
                 yield path

@@ -32,6 +32,7 @@ from millrace.progress.reporter import ProgressTask, null_task, task
 from millrace.progress.runs import RUN_QUIET_S, RunState, is_over, left_s_of, state_of_run, tasks_in_order
 from millrace.progress.sinks import MemorySink, NullSink, Sink
 from millrace.progress.topic import create_topic
+from millrace.progress.training import ranks_of, training_facts, training_notes
 from millrace.progress.validation import validate_event
 from millrace.progress.values import short_text
 
@@ -66,10 +67,13 @@ __all__ = [
     "null_task",
     "partition_of",
     "producer_role",
+    "ranks_of",
     "short_text",
     "state_of_run",
     "task",
     "tasks_in_order",
+    "training_facts",
+    "training_notes",
     "unix_s",
     "utc_text",
     "validate_event",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
+
 _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _GROUPED_MAX = 1e15
 
@@ -19,6 +22,16 @@ def amount(value: float | None, unit: str = "") -> str:
 
 def _grouped(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}" if value < _GROUPED_MAX else f"{value:.1e}"
+
+
+def significant(value: float | None) -> str:
+    """Format a measured number with four significant digits: ``0.3127``, ``12,350``, ``1.0e-7``."""
+    if value is None or not math.isfinite(value):
+        return "not a number"
+    if value and not 1e-6 <= abs(value) < _GROUPED_MAX:
+        digits, _, exponent = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(exponent):+d}"
+    return f"{Decimal(f'{value + 0.0:.4g}'):,f}"
 
 
 def duration(seconds: float | None) -> str:

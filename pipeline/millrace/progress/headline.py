@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from millrace.progress.formatting import amount, clean, counted
 from millrace.progress.merge import RunKey, TaskState
+from millrace.progress.training import training_position
 from millrace.progress.values import short_text
 
 _MESSAGE_MAX: Final = 200
@@ -149,5 +150,5 @@ def _step_progress(tasks: Sequence[TaskState]) -> str:
     done = sum(data["done"] for data in same)
     total = None if any(data["total"] is None for data in same) else sum(data["total"] for data in same)
     if done or total:
-        return counted(done, total, unit)
+        return ", ".join(filter(None, (training_position(tasks), counted(done, total, unit))))
     return _first_line(reports[0]["message"] or reports[0]["phase"])

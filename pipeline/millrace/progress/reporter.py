@@ -152,6 +152,10 @@ class ProgressTask:
             if self._sender.curves.add(short_text(metric, NAME_MAX), step, value):
                 self._sender.mark_curves()
 
+    def limit_events(self, interval_s: float) -> None:
+        """Send at most one event in ``interval_s``, with curves and changes of the phase, apart from first and last."""
+        self._sender.limit_events(interval_s)
+
     def message(self, text: str) -> None:
         """Set the message that users see; at most 500 characters are kept."""
         with self._sender.lock:

@@ -42,9 +42,19 @@ class SnapshotSender:
         self._heartbeat_s = heartbeat_s
         self._dirty = self._curves_dirty = self._over = False
         self._sequence = self._curves_sequence = 0
-        self._sent_s = self._curves_sent_s = time.monotonic()
-        self._burst = float(BURST)
+        self._sent_s = self._curves_sent_s = self._event_s = time.monotonic()
+        self._gap_s = 0.0
+        self._burst = self._burst_max = float(BURST)
         _senders.add(self)
+
+    def limit_events(self, interval_s: float) -> None:
+        """Send at most one event in ``interval_s`` from now on, snapshots and curves counted together.
+
+        Changes of the phase wait too. The first event and the last ones of the attempt are sent at once.
+        """
+        with self.lock:
+            self._gap_s = interval_s
+            self._burst = self._burst_max = 0.0
 
     def start(self) -> None:
         """Send the first event, ``running``, and start the thread if there is a sink."""
@@ -128,20 +138,20 @@ class SnapshotSender:
         due_s = self._sent_s + (EVENT_INTERVAL_S if self._dirty else self._heartbeat_s)
         if self._curves_dirty:
             due_s = min(due_s, self._curves_sent_s + CURVES_INTERVAL_S)
-        return due_s - now_s
+        return max(due_s, self._event_s + self._gap_s) - now_s
 
     def _send(self) -> None:
         """Send a snapshot. The caller holds the lock, so that sequences reach every sink in order."""
         now_s = time.monotonic()
-        self._burst = min(float(BURST), self._burst + (now_s - self._sent_s) * 2)
+        self._burst = min(self._burst_max, self._burst + (now_s - self._sent_s) * 2)
         self._dirty = False
-        self._sent_s = now_s
+        self._sent_s = self._event_s = now_s
         self._sequence += 1
         self._emit(progress_event(self.identity, self._sequence, time.time(), self.snapshot.facts(now_s)))
 
     def _send_curves(self) -> None:
         self._curves_dirty = False
-        self._curves_sent_s = time.monotonic()
+        self._curves_sent_s = self._event_s = time.monotonic()
         self._curves_sequence += 1
         facts = {"kind": self.snapshot.kind, "dataset": self.snapshot.dataset}
         self._emit(curves_event(self.identity, self._curves_sequence, time.time(), facts, self.curves.series()))

@@ -97,6 +97,8 @@ class RedisSettings(Section):
     """Timeout of a connection or a response."""
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
     """After a failure the cache is not used for this long, so that a Redis that is down does not delay each read."""
+    warm_budget_bytes: int = Field(default=2_000_000_000, ge=0)
+    """Bytes of the versions that the DAG ``warm_cache`` keeps in Redis, at most."""
 
     @property
     def switched_off(self) -> str:

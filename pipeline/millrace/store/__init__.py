@@ -8,6 +8,7 @@ from millrace.store.catalogue.file_list import LIST_FILES, LoadedFile, encode_fi
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
+from millrace.store.catalogue.page import Page
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, encode_pages_blob, list_pages_max
 from millrace.store.catalogue.recoverable import recoverable_versions, unrecoverable_reason
 from millrace.store.catalogue.run_reports import REPORT_BYTES_MAX, DatasetRun, RunReports
@@ -54,6 +55,7 @@ __all__ = [
     "MetadataBucket",
     "MissingReplica",
     "NODE_LOCAL",
+    "Page",
     "PageRef",
     "REPORT_BYTES_MAX",
     "RepairReport",

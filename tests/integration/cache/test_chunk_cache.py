@@ -74,8 +74,8 @@ def test_accepted_options_of_the_url_do_not_change_chunks(redis_server: Any, que
     cache = ChunkCache(chosen, cluster="Millrace", keyspace="k")
     assert cache.put(At(0), TILES)
     assert [bytes(tile) for tile in cache.get(At(0), SIZES, [0, 7]) or []] == [TILES[0], TILES[7]]
-    assert cache.admit("flights", "1-aaaaaa", 1000).admitted
-    assert [entry.name for entry in cache.entries()] == ["flights@1-aaaaaa"]
+    cache.opened("flights", "1-aaaaaa", "job")
+    assert list(cache.uses()) == ["flights@1-aaaaaa"]
     cache.close()
 
 
@@ -120,11 +120,8 @@ def test_cached_chunks_can_be_listed_and_deleted(cache: ChunkCache) -> None:
     assert cache.delete(At(chunk) for chunk in range(600)) == 300
     assert cache.has([At(0), At(599), At(600)]) == [False, False, True]
     cache.put(At(0, dataset="flights_2"), [b"x"])
-    cache.warmed("flights", "1-aaaaaa", chunks=300, stored_bytes=300)
-    cache.warmed("flights_2", "1-aaaaaa", chunks=1, stored_bytes=1)
-    assert cache.delete_dataset("flights") == 300
+    assert cache.evict("flights") == 300
     assert cache.has([At(600), At(0, dataset="flights_2")]) == [False, True]
-    assert [entry.dataset for entry in cache.entries()] == ["flights_2"]
 
 
 def test_many_threads_read_and_write_at_once(cache: ChunkCache) -> None:
@@ -171,62 +168,6 @@ def test_a_forked_child_connects_again_and_the_parent_keeps_its_connection(cache
     assert [answers.get(timeout=60) for _ in children] == [True] * 3
     for child in children:
         child.join(60)
-
-
-# --- admission
-
-
-def test_a_version_that_fits_is_admitted_and_listed(cache: ChunkCache) -> None:
-    admission = cache.admit("flights", "1-aaaaaa", 50_000_000)
-    assert admission.admitted
-    assert admission.reason == ""
-    [entry] = cache.entries()
-    assert (entry.dataset, entry.version, entry.bytes, entry.warmed_at) == ("flights", "1-aaaaaa", 50_000_000, None)
-    cache.warmed("flights", "1-aaaaaa", chunks=11, stored_bytes=50_000_000)
-    [entry] = cache.entries()
-    assert entry.chunks == 11
-    assert entry.warmed_at is not None
-    assert cache.admit("flights", "1-aaaaaa", 50_000_000).admitted
-    assert cache.entries() == [entry]
-    cache.forget("flights", "1-aaaaaa")
-    assert cache.entries() == []
-
-
-def test_a_version_that_does_not_fit_is_refused_with_the_numbers(cache: ChunkCache) -> None:
-    admission = cache.admit("flights", "1-aaaaaa", 300_000_000)
-    assert not admission.admitted
-    assert "flights@1-aaaaaa needs 3" in admission.reason
-    assert "of 209,715,200 are free" in admission.reason
-    assert cache.entries() == []
-
-
-def test_memory_reserved_for_one_version_is_not_reserved_for_another(cache: ChunkCache) -> None:
-    assert cache.admit("flights", "1-aaaaaa", 110_000_000).admitted
-    second = cache.admit("weather", "1-bbbbbb", 110_000_000)
-    assert not second.admitted
-    assert "reserved for versions being filled" in second.reason
-    cache.forget("flights", "1-aaaaaa")
-    assert cache.admit("weather", "1-bbbbbb", 110_000_000).admitted
-
-
-def test_an_interrupted_warm_is_admitted_again_for_the_remaining_chunks(cache: ChunkCache) -> None:
-    chunk = [os.urandom(4_400_000)]
-    assert cache.admit("flights", "1-aaaaaa", 35 * 4_400_000, chunk_bytes=[4_400_000] * 35).admitted
-    for number in range(30):
-        assert cache.put(At(number), chunk)
-    assert cache.admit("flights", "1-aaaaaa", 35 * 4_400_000, chunk_bytes=[4_400_000] * 35).admitted
-    assert not cache.admit("weather", "1-bbbbbb", 20 * 4_400_000).admitted
-
-
-def test_admission_estimates_the_memory_that_redis_uses(cache: ChunkCache) -> None:
-    used = cache.ping()["used_memory"]
-    size = 4_900_000
-    needed = cache.admit("flights", "1-aaaaaa", 20 * size, chunk_bytes=[size] * 20).needed_bytes
-    for number in range(20):
-        cache.put(At(number), [os.urandom(size)])
-    grown = cache.ping()["used_memory"] - used
-    # ``used_memory`` includes the connection's input buffer until Redis shrinks it.
-    assert needed * 0.98 - 2_000_000 < grown < needed * 1.02 + 12_000_000
 
 
 def test_a_full_redis_keeps_its_chunks_refuses_new_ones_and_logs_one_warning(

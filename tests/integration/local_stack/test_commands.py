@@ -57,8 +57,9 @@ class CommandLine:
 def commands(tmp_path: Path) -> Iterator[CommandLine]:
     line = CommandLine(tmp_path)
     yield line
-    code, _, err = line.run("down")
-    assert code == 0, err
+    if any((line.home / "run").glob("*.json")):  # a service was started and not stopped again
+        code, _, err = line.run("down")
+        assert code == 0, err
 
 
 def test_services_outlive_the_command_that_started_them_and_end_with_down(commands: CommandLine) -> None:

@@ -146,21 +146,22 @@ class Containers:
         return process.returncode, out + err
 
 
-@pytest.fixture
-def containers(stack: Stack, tmp_path: Path) -> Iterator[Containers]:
-    settings = load_settings()
+@pytest.fixture(scope="module")
+def containers(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+    """Give the containers a keyspace and a topic that do not exist before ``init``, and remove them at the end."""
+    settings, folder = load_settings(), tmp_path_factory.mktemp("containers")
     port = free_port()
     made = Containers(
         hosts={
             "cassandra-1,cassandra-2": ",".join(settings.cassandra.contact_points),
             "kafka:19092": settings.kafka.bootstrap_servers,
             "redis://redis:6379/0": settings.redis.url.get_secret_value(),
-            "/opt/millrace/inbox": str(tmp_path),
-            "/tmp/millrace": str(tmp_path / "home"),
+            "/opt/millrace/inbox": str(folder),
+            "/tmp/millrace": str(folder / "home"),
             "8085": str(port),
             "9042": str(settings.cassandra.port),
         },
-        folder=tmp_path,
+        folder=folder,
         keyspace=f"test_{uuid4().hex[:12]}",
         topic=f"test.composed.{uuid4().hex[:8]}",
         port=port,

@@ -151,16 +151,12 @@ def test_a_port_that_is_taken_by_another_stack_is_refused_with_its_holder(stack:
         second.up(["redis"])
 
 
-def test_a_killed_node_is_reported_as_died_and_can_be_started_again(every_node: Stack) -> None:
+@pytest.mark.timeout(600)
+def test_a_killed_node_is_reported_as_died_and_either_node_starts_while_the_other_is_down(every_node: Stack) -> None:
     every_node.kill("cassandra-2")
     assert states(every_node)["cassandra-2"] == "died"
     assert execute(every_node.node(1), "SELECT key FROM system.local")[0].key == "local"
-    every_node.up(["cassandra-2"])
-    assert up_nodes(every_node, at=1) == up_nodes(every_node, at=2) == {"127.0.0.1", "127.0.0.2"}
-
-
-def test_either_node_starts_while_the_other_is_down(every_node: Stack) -> None:
-    every_node.down(["cassandra"])
+    every_node.down(["cassandra-1"])
     every_node.up(["cassandra-2"])
     assert states(every_node)["cassandra-1"] == "down"
     assert execute(every_node.node(2), "SELECT key FROM system.local")[0].key == "local"

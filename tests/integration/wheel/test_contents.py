@@ -16,12 +16,13 @@ from tests.integration.wheel.conftest import Install
 
 PACKAGES_MAX = 40
 IMPORT_MAX_S = 0.3
-EXTRAS = ("", "redis", "kafka", "sources", "bridge", pytest.param("airflow", marks=pytest.mark.full))
+EXTRAS = ("", "redis", "kafka", "sources", "prepare", "bridge", pytest.param("airflow", marks=pytest.mark.full))
 FACES = {
     "": "import millrace.api",
     "redis": "import redis, hiredis",
     "sources": "import yaml, croniter, cron_descriptor, millrace.declarations",
     "kafka": "import confluent_kafka",
+    "prepare": "import duckdb, sklearn.linear_model",
     "bridge": "import gunicorn, flask, prometheus_client, sse_bridge.app",
     "airflow": "import airflow, redis, confluent_kafka, millrace.airflow.plugin",
 }

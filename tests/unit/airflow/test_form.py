@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-from millrace.airflow.form import load_form
+from millrace.airflow.form import FormRequest, load_form
 
 REQUIRED = {"dataset", "source"}
 
@@ -67,6 +67,8 @@ def test_the_form_is_built_despite_an_invalid_setting(monkeypatch: pytest.Monkey
         ("codec_level", [None, 0, 22], [-1, 23]),
         ("split_bytes", [1_000_000], [999_999]),
         ("max_splits", [1, 1000], [0, 1001]),
+        ("warm_form", ["auto", "stored", "raw"], ["gzip", None]),
+        ("warm_columns", [None, [], ["a", "b"]], ["a", [1]]),
         ("delimiter", [None, ",", "tab"], ["", 7]),
         ("encoding", [None, "latin-1"], [""]),
         ("column_types", [None, ["a=int64"]], ["a=int64"]),
@@ -78,3 +80,17 @@ def test_values_out_of_range_are_refused_before_the_run_begins(name: str, good: 
     for value in bad:
         with pytest.raises(ParamValidationError):
             load_form()[name].resolve(value)
+
+
+@pytest.mark.parametrize(
+    ("form", "columns", "options"),
+    [
+        ("auto", None, {"form": None, "columns": None}),
+        ("raw", ["a", "b"], {"form": "raw", "columns": ["a", "b"]}),
+        ("stored", [], {"form": "stored", "columns": None}),
+    ],
+)
+def test_the_fields_of_the_cache_are_the_options_of_warming(
+    form: str, columns: list[str] | None, options: dict[str, Any]
+) -> None:
+    assert FormRequest({"warm_form": form, "warm_columns": columns}).warm_options == options

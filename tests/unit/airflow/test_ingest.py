@@ -170,8 +170,15 @@ def test_a_warmed_version_adds_its_stage_to_the_report_in_the_store(
 ) -> None:
     planned, loaded = run.load()
     document = ingest.publish(planned, loaded)
-    monkeypatch.setattr(store, "warm", lambda *_given, **_options: SimpleNamespace(to_json=lambda: {"chunks": 1}))
-    assert ingest.warm(document, requested=True) == {"chunks": 1}
+    warmed: list[dict[str, Any]] = []
+
+    def warm(_reference: str, *, task: ProgressTask, **options: Any) -> SimpleNamespace:
+        warmed.append(options)
+        return SimpleNamespace(to_json=lambda: {"chunks": 1})
+
+    monkeypatch.setattr(store, "warm", warm)
+    assert ingest.warm(document, requested=True, form="raw", columns=["n"]) == {"chunks": 1}
+    assert warmed == [{"form": "raw", "columns": ["n"]}]
     kept = store.run_report("ingest_dataset/r")
     assert list(kept.stages) == ["plan", "load", "publish", "warm"]
     assert kept.version == document["version"]

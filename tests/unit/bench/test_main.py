@@ -115,3 +115,27 @@ def test_a_table_like_chunks_has_their_options_and_the_clustering_asked_for() ->
     assert "millrace_bench.ceiling (" in made[0]
     assert "PRIMARY KEY ((dataset, attempt_id, bucket), chunk, tile)" in made[0]
     assert made[1] == made[0].replace(".ceiling", ".by_tile").replace("chunk, tile)", "tile, chunk)")
+
+
+@pytest.mark.parametrize(
+    ("given", "shapes"), [([], ("floats", "images", "tokens")), (["--shapes", "tokens,floats"], ("tokens", "floats"))]
+)
+def test_the_shapes_of_training_data_are_all_or_those_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: list[str], shapes: tuple[str, ...]
+) -> None:
+    chosen: list[Any] = []
+
+    def run(options: Any) -> Report:
+        chosen.append(options.shapes)
+        return Report("training")
+
+    monkeypatch.setattr(command, "importlib", SimpleNamespace(import_module=lambda _name: SimpleNamespace(run=run)))
+    monkeypatch.setattr(command, "bench_folder", lambda: tmp_path)
+    assert CliRunner().invoke(command.main, ["training", *given]).exit_code == 0
+    assert chosen == [shapes]
+
+
+def test_an_unknown_shape_is_a_usage_error_that_lists_the_shapes() -> None:
+    result = CliRunner().invoke(command.main, ["training", "--shapes", "floats,sounds"])
+    assert result.exit_code == 2
+    assert "'sounds' is no shape; there are floats, images, tokens" in result.output

@@ -122,3 +122,9 @@ def test_the_notes_give_the_load_of_the_machine_the_order_and_each_configuration
     assert "other programs took 0.25 cores on average and 0.50 at most, the host 0.10 and 0.20" in load
     assert "10 uncounted runs" in order
     assert configured == "a: allocator mimalloc, gzip."
+
+
+def test_a_contestant_that_ran_long_enough_runs_no_more() -> None:
+    a = program("a")
+    with contestants(a):
+        assert [outcome.seconds for outcome in race([a], 5, enough_s=2.5)["a"]] == [2.0, 1.0]

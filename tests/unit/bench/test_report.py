@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.report import RATIOS, Report, machine, versions
+from bench.ratios import RATIOS
+from bench.report import Report, machine, versions
 from millrace.errors import InvalidSettingError
 
 

@@ -12,11 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
 
-from millrace.cache import ChunkCache
+from millrace.cache import CachedForms, CachedPart, ChunkCache, Form, Room
 from millrace.errors import CacheError, InvalidSettingError
 from millrace.settings import RedisSettings
 
@@ -27,6 +29,9 @@ class Key:
     dataset: str = "flights"
     bucket: int = 0
     attempt_id: UUID = field(default_factory=uuid4)
+
+
+PART = CachedPart("flights", "1-aaaaaa", Form.STORED, None, None, 0, 1, 0, datetime.now(UTC))
 
 
 @pytest.fixture
@@ -74,9 +79,12 @@ def test_no_method_of_a_read_raises_and_one_warning_names_the_unreachable_redis(
         assert cache.put(Key(), [b"abc", b"defg"]) is False
         assert cache.has([Key(), Key()]) == [False, False]
         assert cache.delete([Key()]) == 0
-        assert cache.delete_dataset("flights") == 0
-        cache.warmed("flights", "1-aaaaaa", chunks=1, stored_bytes=7)
-        cache.forget("flights", "1-aaaaaa")
+        assert cache.forms("flights", "1-aaaaaa") == CachedForms((), ())
+        assert cache.is_admitted("1-aaaaaa", Key(), Form.STORED) is False
+        assert cache.remove_deleted("flights", [], unlisted=True) is False
+        cache.opened("flights", "1-aaaaaa", "job")
+        with cache.pin("flights", "1-aaaaaa"):
+            pass
     [record] = caplog.records
     assert (record.name, record.levelno) == ("millrace.cache", logging.WARNING)
     assert f"127.0.0.1:{closed_port} does not work" in record.getMessage()
@@ -84,11 +92,12 @@ def test_no_method_of_a_read_raises_and_one_warning_names_the_unreachable_redis(
     assert "secret-word" not in caplog.text
 
 
-def test_admit_ping_and_entries_name_the_address_and_hide_the_password(closed_port: int) -> None:
+def test_warming_and_commands_name_the_address_and_hide_the_password(closed_port: int) -> None:
     cache = cache_at(closed_port)
-    admission = cache.admit("flights", "1-aaaaaa", 1000)
-    assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{closed_port} does not respond")
-    for ask in (cache.ping, cache.entries):
+    assert cache.room() is None
+    with cache.warming(PART, [{"chunk:a": 10}], Room(100, 100)) as warming:
+        assert (warming.chunks, warming.reason) == (0, f"the cache at 127.0.0.1:{closed_port} does not respond")
+    for ask in (cache.ping, cache.parts, cache.pins, cache.uses, partial(cache.evict, "flights")):
         with pytest.raises(CacheError, match=f"127.0.0.1:{closed_port} does not respond") as error:
             ask()
         assert "secret-word" not in str(error.value)
@@ -156,8 +165,10 @@ def test_a_read_goes_on_after_invalid_answers_with_at_most_one_warning(
             assert cache.get(Key(), [3, 4], [1]) is None
             assert cache.has([Key()]) in ([False], [True])
             assert cache.put(Key(), [b"abc"]) in (False, True)
-            assert cache.admit("flights", "1-aaaaaa", 1000).admitted is False
-        for ask in (cache.ping, cache.entries):
+            assert cache.forms("flights", "1-aaaaaa") == CachedForms((), ())
+            with cache.warming(PART, [{"chunk:a": 10}], Room(100, 100)) as warming:
+                assert warming.chunks == 0
+        for ask in (cache.ping, cache.parts, cache.pins, cache.uses):
             with contextlib.suppress(CacheError):
                 ask()
         cache.close()

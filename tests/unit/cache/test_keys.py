@@ -35,8 +35,23 @@ def test_another_cluster_keyspace_or_chunk_has_another_key() -> None:
     assert len(set(redis_keys)) == len(redis_keys)
 
 
+def test_each_tile_has_a_key_of_its_own_in_the_raw_form() -> None:
+    key = RedisKeys("Millrace", "millrace").raw(Key(), 3)
+    assert key == "millrace:Millrace:millrace:raw:flights:00112233445566778899aabbccddeeff:2:41:3"
+
+
+def test_a_value_is_named_in_the_ledger_by_its_key_without_the_prefix() -> None:
+    keys = RedisKeys("Test Cluster", "k")
+    assert keys.value(keys.chunk(Key())) == f"chunk:flights:{ATTEMPT_ID.hex}:2:41"
+    assert keys.value(keys.raw(Key(), 3)) == f"raw:flights:{ATTEMPT_ID.hex}:2:41:3"
+    assert keys.ledger("parts") == "millrace:Test Cluster:k:parts"
+
+
 def test_pattern_characters_in_a_cluster_name_are_escaped() -> None:
-    assert RedisKeys("a*[b]?", "k").all_chunks("flights") == r"millrace:a\*\[b\]\?:k:chunk:flights:*"
+    prefix = r"millrace:a\*\[b\]\?:k"
+    keys = RedisKeys("a*[b]?", "k")
+    assert keys.all_values("flights") == [f"{prefix}:chunk:flights:*", f"{prefix}:raw:flights:*"]
+    assert keys.all_values() == [f"{prefix}:chunk:*:*", f"{prefix}:raw:*:*"]
 
 
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), data=st.data())
@@ -46,3 +61,8 @@ def test_ranges_hold_exactly_the_bytes_of_the_tiles(sizes: list[int], data: st.D
     ranges = byte_ranges(sizes, tiles)
     assert [tile for start, end in ranges for tile in value[start:end]] == [t for t in tiles for _ in range(sizes[t])]
     assert all(before[1] < after[0] for before, after in pairwise(ranges))
+
+
+def test_a_tile_in_raw_form_has_a_key_of_its_own() -> None:
+    keys = RedisKeys("Millrace", "millrace")
+    assert keys.raw(Key(), 3) == "millrace:Millrace:millrace:raw:flights:00112233445566778899aabbccddeeff:2:41:3"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.cache.memory import limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
+from millrace.cache.memory import Room, limit_bytes, rounds_up, value_cost_bytes
 
 
 @pytest.mark.parametrize(("size", "cost"), [(4_900_000, 5_242_880), (5_000_000, 5_242_880), (5_242_880, 6_291_456)])
@@ -20,11 +20,10 @@ def test_a_value_never_costs_less_than_its_bytes_nor_a_quarter_more(size: int) -
     assert size < value_cost_bytes(size) <= size * 1.25 + 1000
 
 
-def test_a_version_costs_the_sum_of_its_chunks() -> None:
-    assert version_cost_bytes(0) == 0
-    assert version_cost_bytes(10, [4_900_000] * 3) == 3 * value_cost_bytes(4_900_000)
-    assert 1e9 * 1.1 < version_cost_bytes(1_000_000_000) < 1e9 * 1.25
-    assert 1e9 < version_cost_bytes(1_000_000_000, rounds=False) < 1e9 * 1.01
+def test_a_room_rounds_like_its_redis() -> None:
+    assert Room(0, 0, rounds=True).cost_bytes(4_900_000) == value_cost_bytes(4_900_000)
+    assert 1e9 * 1.05 < Room(0, 0, rounds=True).cost_bytes(950_000_000) < 1e9 * 1.25
+    assert 1e9 < Room(0, 0, rounds=False).cost_bytes(1_000_000_000) < 1e9 * 1.01
 
 
 def test_a_redis_without_a_limit_gets_half_of_the_memory() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from redis import Connection
 
 from millrace.cache.client import make_pool
 from millrace.compat.redis import large_value_packer
-from millrace.compat.versions import REDIS, stock_behaviour
+from millrace.compat.versions import REDIS, VersionRange, stock_behaviour
 from millrace.settings import RedisSettings
 
 LARGE = bytes(range(256)) * 400
@@ -36,6 +37,14 @@ def test_a_command_is_the_same_bytes(command: tuple[Any, ...]) -> None:
 
 def test_a_large_value_is_not_copied() -> None:
     assert any(part is LARGE for part in large_value_packer().pack("SET", b"key", LARGE))
+
+
+@pytest.mark.parametrize("ranges", [(), (REDIS,)], ids=["private", "stock"])
+def test_a_buffer_of_arrow_is_sent_as_its_bytes(ranges: tuple[VersionRange, ...]) -> None:
+    with stock_behaviour(*ranges):
+        connection = make_pool(RedisSettings(url="redis://127.0.0.1:1")).make_connection()  # type: ignore[arg-type]
+    packed = b"".join(map(bytes, connection.pack_command("SET", "key", memoryview(pa.py_buffer(LARGE)))))
+    assert packed == b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$%d\r\n%b\r\n" % (len(LARGE), LARGE)
 
 
 def test_outside_the_tested_versions_redis_py_chooses_the_packer() -> None:

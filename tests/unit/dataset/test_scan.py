@@ -11,8 +11,9 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
+from millrace.cache import Form
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
-from millrace.dataset.scan import Scan
+from millrace.dataset import ChunkDecoder, ChunkSource, Scan
 from millrace.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
 from millrace.settings import ReadSettings
 from millrace.store.catalogue.manifest import ChunkRef, TileRef
@@ -56,10 +57,10 @@ class Cache:
     def __init__(self) -> None:
         self.kept: dict[int, list[bytes]] = {}
 
-    def admitted(self, dataset: str, version: str) -> bool:
+    def is_admitted(self, version: str, chunk: ChunkRef, form: Form, tiles: Sequence[int] | None = None) -> bool:
         return True
 
-    def get(self, key: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
+    def get(self, key: Any, sizes: Sequence[int], tiles: Sequence[int] | None, **_: Any) -> list[Any] | None:
         stored = self.kept.get(key.chunk)
         return None if stored is None else [stored[t] for t in (range(len(stored)) if tiles is None else tiles)]
 
@@ -69,8 +70,9 @@ class Cache:
 
 
 def scan(shelf: Shelf, cache: Cache | None = None, columns: list[int] | None = None, **settings: Any) -> Scan:
-    fill = settings.pop("fill_cache", False)
-    return Scan(shelf, cache, SCHEMA, LAYOUT, columns, ReadSettings(**settings), fill_cache=fill)
+    version = "1-aaaaaa" if settings.pop("fill_cache", False) else None
+    source = ChunkSource(shelf, cache, ChunkDecoder(SCHEMA, LAYOUT, columns), refilled_version=version)
+    return Scan(source, ReadSettings(**settings))
 
 
 def test_rows_are_returned_in_the_order_of_the_chunks() -> None:
@@ -156,7 +158,7 @@ def test_cached_chunks_are_not_fetched_and_both_sources_are_counted() -> None:
     reading = scan(shelf, cache)
     assert [n for b in reading.batches(refs) for n in b["n"].to_pylist()] == list(range(40))
     assert sorted(shelf.fetched) == [1, 3]
-    assert (reading.stats.from_cache, reading.stats.from_cassandra) == (2, 2)
+    assert (reading.stats.redis, reading.stats.cassandra) == (2, 2)
 
 
 @pytest.mark.parametrize("what", ["flipped", "swapped", "cut"])
@@ -172,7 +174,7 @@ def test_damaged_cache_entries_are_rejected_and_fetched_from_the_store(what: str
     (batch,) = reading.batches(refs[:1])
     assert batch["n"].to_pylist() == list(range(10))
     assert reading.stats.rejected_by_checksum == 1
-    assert reading.stats.from_cassandra == 1
+    assert reading.stats.cassandra == 1
 
 
 def test_only_whole_chunks_fill_the_cache_and_only_on_request() -> None:
@@ -236,7 +238,7 @@ def test_a_single_chunk_is_decoded_by_two_threads(
         return decode_tile(*args, **kwargs)
 
     monkeypatch.setattr("millrace.store.catalogue.manifest.decode_tile", watched)
-    one = Scan(Shelf([made]), None, schema, layout, None, ReadSettings())
+    one = Scan(ChunkSource(Shelf([made]), None, ChunkDecoder(schema, layout, None)), ReadSettings())
     [back] = list(one.batches([ref_of(made, 0)]))
     assert back.equals(rows)
     assert at_work == {"millrace-read", "millrace-tiles"}
@@ -251,8 +253,9 @@ def test_a_damaged_tile_is_refused_in_every_decoding_thread(bad: int) -> None:
     tiles = list(made.tiles)
     tiles[bad] = replace(tiles[bad], stored=b"?" + tiles[bad].stored[1:])
     damaged = replace(made, tiles=tuple(tiles))
+    source = ChunkSource(Shelf([damaged]), None, ChunkDecoder(schema, layout, None))
     with pytest.raises(ChecksumMismatchError, match=f"tile {bad}"):
-        list(Scan(Shelf([damaged]), None, schema, layout, None, ReadSettings()).batches([ref_of(made, 0)]))
+        list(Scan(source, ReadSettings()).batches([ref_of(made, 0)]))
 
 
 @pytest.mark.parametrize("columns", [None, [0]])

@@ -23,7 +23,7 @@ from millrace.dataset import Dataset
 from millrace.dataset.exports import frames
 from millrace.errors import UsageError
 from millrace.load import LoadOptions
-from tests.pandas_folder import pandas_folder
+from tests.package_folder import package_folder
 
 FRAME = pl.DataFrame(
     {
@@ -219,7 +219,7 @@ def told_with_pandas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     home = tmp_path_factory.mktemp("home")
     env = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{PYTHON_PATH}:{pandas_folder()}",
+        "PYTHONPATH": f"{PYTHON_PATH}:{package_folder('pandas')}",
         "MILLRACE_HOME": str(home),
     }
     done = subprocess.run(
@@ -272,7 +272,7 @@ def test_no_command_imports_pandas_where_it_is_installed(tmp_path: Path) -> None
     )
     env = {
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{PYTHON_PATH}:{pandas_folder()}",
+        "PYTHONPATH": f"{PYTHON_PATH}:{package_folder('pandas')}",
         "MILLRACE_HOME": str(tmp_path),
     }
     assert subprocess.run([sys.executable, "-c", code], env=env, timeout=100, check=False).returncode == 0

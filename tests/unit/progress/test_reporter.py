@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -369,3 +370,21 @@ def test_a_result_that_no_event_can_hold_is_left_out_without_an_error(value: obj
     with progress.task(IDENTITY, kind="publish", dataset="flights", sinks=[sink]) as task:
         task.result(value=value)
     assert [event["data"].get("result") for event in sink.events] == [None, None]
+
+
+def test_limited_events_keep_their_interval_with_phases_and_curves_but_the_ends_are_sent_at_once() -> None:
+    task, sink = started(kind="train")
+    task.limit_events(0.3)
+    began = time.monotonic()
+    with task:
+        assert len(sink.events) == 1
+        while time.monotonic() - began < 1.4:
+            task.phase(f"epoch {time.monotonic()}")
+            task.curve("loss", time.monotonic(), 1.0)
+            time.sleep(0.001)
+        sent = sink.events[:]
+    times_s = [progress.unix_s(event["time"]) or 0 for event in sent]
+    assert all(later - earlier > 0.29 for earlier, later in itertools.pairwise(times_s))
+    assert 3 <= len(sent) <= 5
+    assert any("series" in event["data"] for event in sent)
+    assert sink.events[-1]["data"]["state"] == "succeeded"

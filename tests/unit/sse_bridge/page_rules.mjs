@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { RunStates } from "./run_states.js";
 import { factsOf, furtherColumns } from "./outcome.js";
-import { amount, counted, duration } from "./formatting.js";
+import { amount, counted, duration, significant } from "./formatting.js";
+import { meanSeries, trainingFacts, trainingNotes, trainingPosition } from "./training.js";
 
 function outcome({ events, liveness }) {
   const runStates = new RunStates();
@@ -21,12 +22,19 @@ function kept({ events, sourcesMax }) {
   return { runs: runStates.newestRuns().map((run) => run.run_id), sources: runStates.sources.size };
 }
 
-const { cases, amounts, durations, counts, many, outcomes } = JSON.parse(readFileSync(0, "utf-8"));
+const { cases, amounts, durations, counts, many, outcomes, numbers, trainings, series } = JSON.parse(readFileSync(0, "utf-8"));
 console.log(JSON.stringify({
   cases: cases.map(outcome),
   amounts: amounts.map(([value, unit]) => amount(value, unit)),
   durations: durations.map(duration),
   outcomes: outcomes.map((result) => [factsOf(result), furtherColumns(result)]),
   kept: kept(many),
+  numbers: numbers.map(significant),
+  trainings: trainings.map((tasks) => ({
+    facts: trainingFacts(tasks),
+    notes: tasks.map((task) => trainingNotes(task.data.metrics ?? {})),
+    position: trainingPosition(tasks),
+  })),
+  means: series.map(meanSeries),
   counts: counts.map(([done, total, unit]) => counted({ done, total, unit })),
 }));

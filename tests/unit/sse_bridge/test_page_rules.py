@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import sse_bridge
-from millrace.progress import TaskIdentity
+from millrace.progress import TaskIdentity, TaskState, training_facts, training_notes
 from millrace.progress.event import progress_event
-from millrace.progress.formatting import amount, counted, duration
+from millrace.progress.formatting import amount, counted, duration, significant
+from millrace.progress.training import training_position
 from sse_bridge.outcome import columns_of, facts_of
 from tests.progress_cases import CASES, events_of
 
@@ -48,6 +49,51 @@ COUNTS: list[tuple[float, float | None, str]] = [
     (5e7, 1e8, "bytes"),
     (1, 2, ""),
 ]
+NUMBERS: list[float | None] = [
+    *(None, 0, -0.0, 0.31274, 0.5, 1, 12_345.678, -2.00049, 0.0625, 1234.5, 1235.5, 99_995, 1e-6),
+    *(0.00012345, 9.9e-7, 1e-7, -1.25e-300, 1e14, 1e15, 1.75e300),
+]
+RANK: dict[str, Any] = {
+    "kind": "train", "phase": "epoch 1 of 3", "unit": "rows", "done": 640, "rate": 6_000.5,
+    "metrics": {
+        "epoch": 1, "step": 40, "steps": 125, "world_size": 2, "prefetch_bytes": 5_000_000, "wait_p50_ms": 0.4031,
+        "wait_p99_ms": 3.2, "chunks_process": 2, "chunks_redis": 1, "chunks_cassandra": 0, "loss": 0.5,
+        "accuracy": 0.25,
+    },
+}  # fmt: skip
+
+
+def rank(map_index: int = 0, state: str = "running", sent_s: float | None = 5.0, **changed: Any) -> TaskState:
+    """Return the task of a rank with other metrics, or with other data where ``changed`` has the name of a field."""
+    fields = {name: changed.pop(name) for name in ("kind", "phase", "rate", "unit") if name in changed}
+    data = {**RANK, **fields, "metrics": {**RANK["metrics"], **changed}}
+    return TaskState(("python", "r", "train", map_index), 1, state, None, data, "s", sent_s)
+
+
+TRAININGS: list[list[TaskState]] = [
+    [],
+    [rank()],
+    [rank(step=None, steps=None), rank(1)],
+    [rank(0), rank(1, step=38, wait_p99_ms=700, chunks_cassandra=7, loss=0.75, rate=5_000)],
+    [rank(0, epoch=2, step=1), rank(1, step=125, phase="epoch 1")],
+    [rank(0, loss=None), rank(1, wait_p50_ms=None, accuracy=1e-9)],
+    [rank(0, "succeeded"), rank(1, "succeeded", rate=None)],
+    [rank(0, "succeeded"), rank(1, rate=10)],
+    [rank(0, sent_s=9, world_size=1), rank(1, "lost", step=3), rank(2, "failed")],
+    [rank(0, world_size=8, sent_s=None), rank(1, world_size=8, sent_s=None)],
+    [rank(-1, chunks_process=0, chunks_redis=0, world_size=1)],
+    [rank(0, kind="load"), TaskState(("python", "r", "x", -1), 1, "queued", None, {}, "")],
+    [TaskState(("d", "r", "t", -1), 1, "running", None, {**RANK, "unit": "", "metrics": {"loss": 1e308}}, "s")],
+    [rank(0, loss=1.7e308, chunks_redis=1.7e308), rank(1, loss=1.7e308, chunks_redis=1.7e308)],
+]
+SERIES: list[list[dict[str, Any]]] = [
+    [{"loss": [[0, 1.0], [1, 2.0], [2, 4.0]]}, {"loss": [[0, 3.0], [1, 4.0]], "only here": [[5, 1]]}],
+    [{"loss": [[0, 1.0], [2, None]]}, {"loss": [[0, 3.0], [2, 4.0]]}, {"loss": [[2, 5.0], [3, 1.0]]}, {}],
+]
+MEANS = [
+    {"loss": [[0, 2.0], [1, 3.0]], "only here": [[5, 1]]},
+    {"loss": [[0, 2.0], [2, None]]},
+]
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +111,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "durations": DURATIONS,
         "counts": COUNTS,
         "outcomes": RESULTS,
+        "numbers": NUMBERS,
+        "trainings": [[page_task(task) for task in tasks] for tasks in TRAININGS],
+        "series": SERIES,
         "many": {"events": many_runs(), "sourcesMax": SOURCES_MAX},
     }
     done = subprocess.run(
@@ -73,6 +122,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def page_task(task: TaskState) -> dict[str, Any]:
+    """Return the fields of a task that the rules of the page use."""
+    sent = None if task.sent_s is None else task.sent_s * 1000
+    return {"map_index": task.key[3], "state": task.state, "data": task.data, "sent": sent}
 
 
 def many_runs() -> list[dict[str, Any]]:
@@ -132,3 +187,15 @@ def test_amounts_and_durations_are_formatted_the_same_in_both_languages(page: di
     assert page["amounts"] == [amount(value, unit) for value, unit in AMOUNTS]
     assert page["durations"] == [duration(seconds) for seconds in DURATIONS]
     assert page["counts"] == [counted(*each) for each in COUNTS]
+    assert page["numbers"] == [significant(value) for value in NUMBERS]
+
+
+def test_a_training_is_described_the_same_in_both_languages(page: dict[str, Any]) -> None:
+    for tasks, shown in zip(TRAININGS, page["trainings"], strict=True):
+        assert [tuple(line) for line in shown["facts"]] == training_facts(tasks)
+        assert shown["notes"] == [training_notes(task.data.get("metrics", {})) for task in tasks]
+        assert shown["position"] == training_position(tasks)
+
+
+def test_the_curves_of_ranks_are_averaged_at_the_steps_that_most_ranks_have(page: dict[str, Any]) -> None:
+    assert page["means"] == MEANS

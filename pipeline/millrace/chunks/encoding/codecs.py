@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -22,6 +22,9 @@ from isal import igzip_lib, isal_zlib
 from millrace.chunks.encoding.gzip_member import crc_and_size, write_gzip_member
 from millrace.compat.isal import inflate_into
 from millrace.errors import ChunkFormatError, InvalidSettingError
+
+Allocate = Callable[[int], pa.Buffer]
+"""A function that returns a writable buffer of a number of bytes."""
 
 _GZIP_TRAILER_BYTES = 8
 _GZIP_MEMBER_BYTES_MIN = 20
@@ -39,8 +42,11 @@ class Codec(ABC):
         """Compress the bytes of these buffers, one after another, to one complete stream."""
 
     @abstractmethod
-    def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
-        """Decompress to exactly ``raw_bytes`` bytes, or raise ``ChunkFormatError``."""
+    def decompress(self, stored: Any, raw_bytes: int, allocate: Allocate = pa.allocate_buffer) -> pa.Buffer:
+        """Decompress to exactly ``raw_bytes`` bytes, or raise ``ChunkFormatError``.
+
+        ``allocate`` returns the memory for the result, which is not used where the codec has memory of its own.
+        """
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
         """Return CRC-32 and size of the raw bytes, in the form of ``Tile.raw_checksum``."""
@@ -57,14 +63,14 @@ class Gzip(Codec):
         """Compress to one gzip member, in which buffers that hardly shrink are stored uncompressed."""
         return write_gzip_member(raw, level)
 
-    def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
+    def decompress(self, stored: Any, raw_bytes: int, allocate: Allocate = pa.allocate_buffer) -> pa.Buffer:
         """Decompress the member into one buffer of exactly ``raw_bytes``."""
         # The size in the trailer is checked before any memory is allocated. The check also refuses zero padding and a
         # second member, both of which a gzip reader would accept.
         recorded_bytes = int.from_bytes(stored[-4:], "little") if len(stored) >= _GZIP_MEMBER_BYTES_MIN else -1
         if recorded_bytes != raw_bytes & 0xFFFFFFFF:
             raise ChunkFormatError(f"the gzip stream does not end with its size of {raw_bytes} bytes")
-        out = pa.allocate_buffer(raw_bytes)
+        out = allocate(raw_bytes)
         try:
             inflated_bytes = inflate_into(stored, memoryview(out))
         except _GZIP_DAMAGE as error:
@@ -89,7 +95,7 @@ class Zstd(Codec):
         """Compress to one zstd frame."""
         return zstandard.ZstdCompressor(level=level, write_content_size=True).compress(b"".join(raw))
 
-    def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
+    def decompress(self, stored: Any, raw_bytes: int, allocate: Allocate = pa.allocate_buffer) -> pa.Buffer:
         """Decompress the frame; its content size is checked against the recorded one before memory is allocated."""
         try:
             size = zstandard.get_frame_parameters(stored).content_size
@@ -113,7 +119,7 @@ class Uncompressed(Codec):
         """Return the same bytes."""
         return b"".join(raw)
 
-    def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
+    def decompress(self, stored: Any, raw_bytes: int, allocate: Allocate = pa.allocate_buffer) -> pa.Buffer:
         """Return the same bytes without copying them."""
         return pa.py_buffer(stored)
 

@@ -20,12 +20,13 @@ def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now:
     """Delete a version, or every version of a dataset; ask before deleting a whole dataset.
 
     Readers no longer see a deleted version. Its data is removed by the first fsck --delete after 24 hours, unless
-    another version, a reader or a running load needs it. The command fails and deletes nothing if a version has a tag
-    or is being read, or while a node is down.
+    another version, a reader or a running load needs it. It is removed from Redis, too; if Redis is down, the next
+    warming does that. The command fails and deletes nothing if a version has a tag or is being read, or while a node is
+    down.
 
     JSON: marked (the deleted versions), final (those of them that undelete could not restore, even without --now),
     garbage (dataset, attempt_id, buckets, run, reason, removable), waiting, removed_attempts, removed_partitions,
-    missing, problems, dry_run.
+    missing, problems, dry_run, still_cached (why deleted versions are still in Redis, else empty).
 
     \b
     Example:

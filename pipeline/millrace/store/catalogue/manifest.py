@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from millrace.chunks import decode_tile
+from millrace.chunks import Allocate, decode_raw_tile, decode_tile, inflate_tile
 
 
 class TileRef(NamedTuple):
@@ -21,12 +21,28 @@ class TileRef(NamedTuple):
     stored_checksum: bytes
     raw_checksum: bytes
 
-    def decode(self, stored: Any, where: Mapping[str, Any]) -> pa.RecordBatch:
+    def decode(self, stored: Any, where: Mapping[str, Any], allocate: Allocate = pa.allocate_buffer) -> pa.RecordBatch:
         """Return the tile's columns, verified against the sizes and checksums in the manifest.
 
-        Raises like ``decode_tile``.
+        ``allocate`` returns the memory for the raw bytes. Raises like ``decode_tile``.
         """
         return decode_tile(
+            stored,
+            codec=self.codec,
+            raw_bytes=self.raw_bytes,
+            stored_checksum=self.stored_checksum,
+            raw_checksum=self.raw_checksum,
+            where=where,
+            allocate=allocate,
+        )
+
+    def decode_raw(self, raw: Any, where: Mapping[str, Any]) -> pa.RecordBatch:
+        """Return the tile's columns from its raw bytes, which are verified and not copied; raise like ``decode``."""
+        return decode_raw_tile(raw, raw_checksum=self.raw_checksum, where=where)
+
+    def inflate(self, stored: Any, where: Mapping[str, Any]) -> pa.Buffer:
+        """Return the verified raw bytes of the tile; raise like ``decode``."""
+        return inflate_tile(
             stored,
             codec=self.codec,
             raw_bytes=self.raw_bytes,

@@ -42,6 +42,8 @@ class SweepReport:
     removed_attempts: int = 0
     removed_partitions: int = 0
     dry_run: bool = False
+    still_cached: str = ""
+    """Why deleted versions are still in Redis until the next warming; empty if they are not."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-compatible values."""

@@ -75,7 +75,7 @@ def test_without_cassandra_or_its_keyspace_the_exit_code_is_1(millrace: Millrace
 def test_limits_are_measured_and_no_data_is_left_behind(millrace: Millrace, settings: Settings) -> None:
     done = millrace("doctor", "--json")
     measured = {limit["name"]: limit for limit in done.json["limits"]}
-    assert len(measured) == 8
+    assert len(measured) == 9
     assert all(limit["value"] > 0 for limit in measured.values()), measured
     cassandra = CassandraSession.connect(settings.cassandra)
     try:
@@ -86,7 +86,7 @@ def test_limits_are_measured_and_no_data_is_left_behind(millrace: Millrace, sett
         cassandra.close()
     cache = ChunkCache(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
     try:
-        assert cache.delete_dataset(PROBE) == 0
+        assert cache.evict(PROBE) == 0
     finally:
         cache.close()
 

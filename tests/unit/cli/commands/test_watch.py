@@ -78,6 +78,19 @@ def test_a_finished_run_is_reported_at_once(timeout: list[str], capsys: pytest.C
     assert (answer["over"], answer["succeeded"], answer["tasks"][0]["state"]) == (True, True, "succeeded")
 
 
+def test_the_ranks_of_a_training_are_lines_with_step_wait_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"step": 4, "steps": 10, "world_size": 1, "wait_p99_ms": 3.2, "chunks_redis": 1, "loss": 0.25}
+    facts = {"kind": "train", "phase": "epoch 1", "metrics": metrics, "total": 10}
+    event = json.loads(record("train", 4, "succeeded", dag="cli", run="flights-3fa9c1", **facts))
+    snapshot = json.dumps({"events": [event], "liveness": {"kafka_connected": True, "tasks": []}})
+    stream = f"event: snapshot\nid: 1\ndata: {snapshot}\n\nevent: bye\ndata: {json.dumps({'reason': 'over'})}\n\n"
+    with answering('{"tasks": [{}]}', stream=stream) as url:
+        assert main(["watch", RUN, "--url", url]) == 0
+    line, _summary = capsys.readouterr().err.splitlines()
+    tiers = "process 0 %, Redis 100 %, Cassandra 0 %"
+    assert line == f"train succeeded 4 of 10 rows (step 4 of 10, wait p99 3.2 ms, chunks from {tiers}, loss 0.25)"
+
+
 def test_an_unknown_run_exits_with_124_after_a_timeout_below_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     with answering('{"tasks": []}') as url:
         began = time.monotonic()

@@ -1,0 +1,26 @@
+"""Read training data: deterministic, elastic order, and batches of columns with a memory bound in bytes."""
+
+from millrace.training.iteration import BatchIterator
+from millrace.training.loader import TrainingLoader
+from millrace.training.making import make_loader
+from millrace.training.mixing import Mixture, MixtureState, mix
+from millrace.training.options import LoaderOptions
+from millrace.training.planning import EpochCost, epoch_cost
+from millrace.training.progress import TrainingFacts, TrainingProgress, WaitTimes
+from millrace.training.state import LoaderState
+
+__all__ = [
+    "EpochCost",
+    "epoch_cost",
+    "BatchIterator",
+    "LoaderOptions",
+    "LoaderState",
+    "Mixture",
+    "MixtureState",
+    "TrainingFacts",
+    "TrainingLoader",
+    "TrainingProgress",
+    "WaitTimes",
+    "make_loader",
+    "mix",
+]
