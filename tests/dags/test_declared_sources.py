@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ import pytest
 from local_stack.airflow_client import AirflowClient
 from local_stack.stack import Stack
 from millrace.api import Store
+from millrace.errors import StackError
 from tests.dags.declared import ALL_S, MENDED_S, ROWS, RUN_S, Sources, until
 from tests.dags.posts import Posts, posts_of_airflow
 
@@ -94,37 +95,56 @@ def test_entries_run_by_their_own_schedule_and_after_other_datasets(
     assert (result.state, result.results["publish"]["rows"]) == ("success", 2)
 
 
-def test_a_backfill_loads_each_day_once_and_is_refused_for_a_replace(
-    sources: Sources, inbox: Path, store: Store, airflow: AirflowClient
-) -> None:
-    daily, whole = f"{sources.prefix}daily", f"{sources.prefix}whole"
-    for day in (1, 2, 3):
-        (inbox / f"{daily}-2026-11-0{day}.csv").write_text(f"a\n{day}\n")
-    sources.write(
-        daily={"uri": f"{daily}-{{date:%Y-%m-%d}}.csv", "schedule": "0 2 * * *"},
-        whole={"uri": f"{daily}-2026-11-01.csv", "schedule": "0 2 * * *"},
-    )
-    until(lambda: len(sources.dags()) == 2, MENDED_S, sources.errors)
-    for name in (daily, whole):
+def backfilled(sources: Sources, airflow: AirflowClient, names: Sequence[str]) -> str:
+    """Start a backfill of three days for the first of these entries that Airflow accepts, and return its name.
+
+    While another program writes to its SQLite database, Airflow refuses a backfill and leaves it half created.
+    """
+    for name in names:
         body = {
-            "dag_id": f"ingest_{name}",
+            "dag_id": f"ingest_{sources.prefix}{name}",
             "from_date": "2026-11-01T00:00:00Z",
             "to_date": "2026-11-03T23:00:00Z",
             "max_active_runs": 1,
         }
-        airflow.post("/api/v2/backfills", body)
+        try:
+            airflow.post("/api/v2/backfills", body)
+        except StackError as error:
+            if "Database is locked" not in str(error):
+                raise
+            refusal = error
+        else:
+            return name
+    raise refusal
+
+
+def test_a_backfill_loads_each_day_once_and_is_refused_for_a_replace(
+    sources: Sources, inbox: Path, store: Store, airflow: AirflowClient
+) -> None:
+    file = f"{sources.prefix}daily"
+    for day in (1, 2, 3):
+        (inbox / f"{file}-2026-11-0{day}.csv").write_text(f"a\n{day}\n")
+    days, replaces = ([f"{kind}{number}" for number in range(3)] for kind in ("daily", "whole"))
+    sources.write(
+        **{name: {"uri": f"{file}-{{date:%Y-%m-%d}}.csv", "schedule": "0 2 * * *"} for name in days},
+        **{name: {"uri": f"{file}-2026-11-01.csv", "schedule": "0 2 * * *"} for name in replaces},
+    )
+    until(lambda: len(sources.dags()) == 6, MENDED_S, sources.errors)
+    daily, whole = (backfilled(sources, airflow, names) for names in (days, replaces))
 
     def ended(name: str) -> list[str]:
         runs = [run for run in sources.runs(name) if run["run_type"] == "backfill"]
         return [run["state"] for run in runs if run["state"] in ("success", "failed")]
 
-    until(lambda: len(ended("daily")) == len(ended("whole")) == 3, 3 * RUN_S, lambda: sources.runs("daily"))
-    assert ended("daily") == ["success"] * 3
-    assert sorted(store.dataset(daily).to_table().column("a").to_pylist()) == [1, 2, 3]
-    assert ended("whole") == ["failed"] * 3
+    until(lambda: len(ended(daily)) == len(ended(whole)) == 3, 3 * RUN_S, lambda: sources.runs(daily))
+    assert ended(daily) == ["success"] * 3
+    rows = store.dataset(f"{sources.prefix}{daily}").to_table()
+    assert sorted(rows.column("a").to_pylist()) == [1, 2, 3]
+    assert ended(whole) == ["failed"] * 3
     # After a backfill Airflow starts the run of the last time of the schedule, too. That run may load the file.
-    if whole in [info.name for info in store.datasets()]:
-        assert not [version.run for version in store.versions(whole) if "backfill" in version.run]
+    dataset = f"{sources.prefix}{whole}"
+    if dataset in [info.name for info in store.datasets()]:
+        assert not [version.run for version in store.versions(dataset) if "backfill" in version.run]
 
 
 def test_two_hundred_entries_are_there_within_four_minutes(sources: Sources) -> None:
