@@ -10,9 +10,10 @@ from millrace.cache.connection import RedisConnection
 from millrace.cache.keys import RedisKeys
 from millrace.cache.ledger import Ledger
 from millrace.cache.parts import CachedPart, version_name
-from millrace.cache.pins import Heartbeat, new_holder
+from millrace.cache.pins import RENEW_S, new_holder
 from millrace.cache.values import Form
 from millrace.errors import UsageError
+from millrace.parallel import Heartbeat
 from millrace.settings import RedisSettings
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class CachedVersions(RedisConnection):
         return CachedForms(_ordered(of_dataset), _ordered(of_version))
 
     def pin(self, dataset: str, version: str) -> Heartbeat:
-        """Return a context manager that keeps the version from being evicted while a job reads it."""
+        """Return a context manager that keeps the version from being evicted while a job reads it.
+
+        The pin expires by itself 60 seconds after its process died. A Redis that fails never raises an error.
+        """
         name, holder = version_name(dataset, version), new_holder("job/")
         return self._heartbeat(
             lambda: self._call(lambda redis: self._ledger.pin(redis, name, holder), None),
@@ -124,7 +128,7 @@ class CachedVersions(RedisConnection):
     # --- pins
 
     def _heartbeat(self, renew: Callable[[], None], release: Callable[[], None]) -> Heartbeat:
-        heartbeat = Heartbeat(renew, release)
+        heartbeat = Heartbeat(renew, release, renew_s=RENEW_S, name="millrace-pin")
         self._heartbeats.add(heartbeat)
         return heartbeat
 

@@ -307,7 +307,7 @@ def test_the_pin_of_a_dead_job_ends_by_itself(cache: ChunkCache) -> None:
 
 
 def test_a_pin_comes_back_after_redis_has_lost_it(cache: ChunkCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins_module.Heartbeat.__init__, "__kwdefaults__", {"renew_s": 0.05})
+    monkeypatch.setattr("millrace.cache.cached_versions.RENEW_S", 0.05)
     with cache.pin("a", "1-aaaaaa"):
         for _ in range(2):
             until(lambda: list(cache.pins()) == ["a@1-aaaaaa"], "the pin is taken")

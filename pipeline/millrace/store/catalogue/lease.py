@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 import threading
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from millrace.errors import StoreError
+from millrace.parallel import Heartbeat
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.session import CassandraSession
@@ -32,14 +32,12 @@ class Lease:
     def __init__(self, cassandra: CassandraSession, version: Version, *, renew_s: float = _RENEW_S) -> None:
         self._cassandra = cassandra
         self._version = version
-        self._renew_s = renew_s
         self._lease = uuid4()
         self._taken = threading.Event()
-        self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._renewal = threading.Thread(target=self._renew, name="millrace-lease", daemon=True)
+        self._heartbeat = Heartbeat(self._renew, self._release, renew_s=renew_s, name="millrace-lease")
 
     def __enter__(self) -> Self:
-        self._renewal.start()
+        self._heartbeat.__enter__()
         return self
 
     def wait_taken(self) -> None:
@@ -47,30 +45,18 @@ class Lease:
         self._taken.wait(_WAIT_TAKEN_MAX_S)
 
     def __exit__(self, *_error: object) -> None:
-        """Release the lease in the background.
-
-        ``CassandraSession.drain`` and the end of the process wait for the release. The thread that took the lease
-        releases it, so none of its writes can come after the deletion. Nothing here takes a lock: the garbage collector
-        calls this for an abandoned reader, in a thread that may already hold the lock.
-        """
-        self._cassandra.track_background(self._renewal)
-        self._over.put(None)
+        """Release the lease in the background; ``CassandraSession.drain`` and the end of the process wait for that."""
+        self._cassandra.track_background(self._heartbeat.thread)
+        self._heartbeat.__exit__()
 
     def _renew(self) -> None:
         try:
             self._write()
         finally:
             self._taken.set()
-        while not self._is_over():
-            self._write()
-        self._run("DELETE FROM {ks}.leases WHERE dataset = ? AND lease = ?", (self._version.dataset, self._lease))
 
-    def _is_over(self) -> bool:
-        try:
-            self._over.get(timeout=self._renew_s)
-        except queue.Empty:
-            return False
-        return True
+    def _release(self) -> None:
+        self._run("DELETE FROM {ks}.leases WHERE dataset = ? AND lease = ?", (self._version.dataset, self._lease))
 
     def _write(self) -> None:
         values = (self._version.dataset, self._lease, self._version.number, self._version.hex, socket.gethostname())
