@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from millrace.errors import UsageError
@@ -54,7 +55,7 @@ class LoaderState:
     @classmethod
     def from_json(cls, document: object) -> LoaderState:
         """Return the state of a JSON object; raise ``UsageError`` for a document that is not a loader's state."""
-        values = _checked(document)
+        values = checked_fields(document, _TYPES, {"shuffle": Shuffle, "tail": Tail}, _refusal)
         spec = OrderSpec(
             version=values["version"],
             split=values["split"],
@@ -80,21 +81,26 @@ class LoaderState:
                 )
 
 
-def _checked(document: object) -> Mapping[str, Any]:
-    """Return the document if it has the keys, types and values of a state."""
+def checked_fields(
+    document: object,
+    types: Mapping[str, tuple[type, ...]],
+    choices: Mapping[str, type[StrEnum]],
+    refusal: Callable[[str], UsageError],
+) -> Mapping[str, Any]:
+    """Return the document if it has the keys, types and values of a state, else raise the ``refusal`` of a reason."""
     if not isinstance(document, Mapping):
-        raise _refusal(f"it is {type(document).__name__}, not an object")
-    if document.keys() != _TYPES.keys():
-        names = ", ".join(sorted(map(str, document.keys() ^ _TYPES.keys())))
-        raise _refusal(f"its keys differ in {names}")
-    for name, types in _TYPES.items():
-        if type(document[name]) not in types:
-            raise _refusal(f"{name} is {document[name]!r}")
-    for name, allowed in (("shuffle", Shuffle), ("tail", Tail)):
+        raise refusal(f"it is {type(document).__name__}, not an object")
+    if document.keys() != types.keys():
+        names = ", ".join(sorted(map(str, document.keys() ^ types.keys())))
+        raise refusal(f"its keys differ in {names}")
+    for name, allowed_types in types.items():
+        if type(document[name]) not in allowed_types:
+            raise refusal(f"{name} is {document[name]!r}")
+    for name, allowed in choices.items():
         if document[name] not in list(allowed):
-            raise _refusal(f"{name} is {document[name]!r}, not one of {', '.join(allowed)}")
+            raise refusal(f"{name} is {document[name]!r}, not one of {', '.join(allowed)}")
     if min(document["epoch"], document["rows"]) < 0:
-        raise _refusal("epoch or rows is negative")
+        raise refusal("epoch or rows is negative")
     return document
 
 

@@ -8,9 +8,15 @@ from typing import Any, Final
 
 from millrace.errors import UsageError
 from millrace.training.mixing.plan import Stop
-from millrace.training.state import LoaderState
+from millrace.training.state import LoaderState, checked_fields
 
-_TYPES: Final[dict[str, type]] = {"stop": str, "weights": list, "epoch": int, "rows": int, "datasets": list}
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "stop": (str,),
+    "weights": (list,),
+    "epoch": (int,),
+    "rows": (int,),
+    "datasets": (list,),
+}
 """The keys of the JSON object, with their types."""
 
 
@@ -46,7 +52,7 @@ class MixtureState:
     @classmethod
     def from_json(cls, document: object) -> MixtureState:
         """Return the state of a JSON object; raise ``UsageError`` for a document that is not a mixture's state."""
-        values = _checked(document)
+        values = checked_fields(document, _TYPES, {"stop": Stop}, _refusal)
         datasets = tuple(LoaderState.from_json(dataset) for dataset in values["datasets"])
         weights = tuple(values["weights"])
         if not datasets or len(weights) != len(datasets) or any(type(each) is not int or each < 1 for each in weights):
@@ -70,22 +76,6 @@ class MixtureState:
                 )
         for dataset, loaded in zip(self.datasets, other.datasets, strict=True):
             dataset.check(loaded)
-
-
-def _checked(document: object) -> Mapping[str, Any]:
-    if not isinstance(document, Mapping):
-        raise _refusal(f"it is {type(document).__name__}, not an object")
-    if document.keys() != _TYPES.keys():
-        names = ", ".join(sorted(map(str, document.keys() ^ _TYPES.keys())))
-        raise _refusal(f"its keys differ in {names}")
-    for name, type_ in _TYPES.items():
-        if type(document[name]) is not type_:
-            raise _refusal(f"{name} is {document[name]!r}")
-    if document["stop"] not in list(Stop):
-        raise _refusal(f"stop is {document['stop']!r}, not one of {', '.join(Stop)}")
-    if min(document["epoch"], document["rows"]) < 0:
-        raise _refusal("epoch or rows is negative")
-    return document
 
 
 def _refusal(reason: str) -> UsageError:
