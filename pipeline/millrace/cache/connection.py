@@ -29,7 +29,11 @@ class RedisConnection:
     """
 
     def __init__(self, settings: RedisSettings) -> None:
+        from redis import Redis
+
         self._pool = make_pool(settings)
+        # One client for all calls: to make one takes 0.3 ms, because it prepares the parser of each command.
+        self._client: Redis = Redis(connection_pool=self._pool)
         self._address = shown_address(settings)
         self._circuit = Circuit(self._address, settings.retry_after_s, lambda: probe(self._pool))
         self._full_logged = False
@@ -40,11 +44,6 @@ class RedisConnection:
         """The address of Redis, without credentials."""
         return self._address
 
-    def _client(self) -> Redis:
-        from redis import Redis
-
-        return Redis(connection_pool=self._pool)
-
     def _call(self, command: Callable[[Redis], _T], default: _T, *, always: bool = False) -> _T:
         """Return the result of the command, or ``default`` where Redis fails or its circuit is open.
 
@@ -53,7 +52,7 @@ class RedisConnection:
         if self._closed.is_set() or not (always or self._circuit.allows()):
             return default
         try:
-            return command(self._client())
+            return command(self._client)
         except Exception as error:  # noqa: BLE001  # any failure of the cache: the read continues without it
             if self._closed.is_set():  # ``close`` disconnected the connection while the client was using it
                 return default
@@ -92,7 +91,7 @@ class RedisConnection:
 
     def _call_or_raise(self, command: Callable[[Redis], _T]) -> _T:
         try:
-            return command(self._client())
+            return command(self._client)
         except Exception as error:  # noqa: BLE001  # also an incompatible client or server
             reason = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(

@@ -90,7 +90,7 @@ def test_a_projection_brings_the_tiles_asked_for(cache: ChunkCache, tiles: list[
 
 def test_a_projection_moves_only_its_own_bytes(redis_server: Any, cache: ChunkCache) -> None:
     cache.put(At(0), TILES)
-    client = cache._client()
+    client = cache._client
 
     def sent() -> int:
         return int(client.info("stats")["total_net_output_bytes"])

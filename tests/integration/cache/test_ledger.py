@@ -233,7 +233,7 @@ def test_the_reservation_and_the_pin_of_a_killed_warming_end(larger_cache: Chunk
 
 def expire_pins(cache: ChunkCache) -> None:
     """Let a minute pass for the pins in Redis."""
-    redis, key = cache._client(), cache._keys.ledger("pins")
+    redis, key = cache._client, cache._keys.ledger("pins")
     for member, score in redis.zrange(key, 0, -1, withscores=True):
         redis.zadd(key, {member: score - pins_module.PIN_S})
 
@@ -311,7 +311,7 @@ def test_a_pin_comes_back_after_redis_has_lost_it(cache: ChunkCache, monkeypatch
     with cache.pin("a", "1-aaaaaa"):
         for _ in range(2):
             until(lambda: list(cache.pins()) == ["a@1-aaaaaa"], "the pin is taken")
-            cache._client().flushdb()
+            cache._client.flushdb()
     cache.close()
 
 
@@ -348,7 +348,7 @@ def test_lost_values_are_deleted_when_their_memory_is_needed(cache: ChunkCache) 
 
 
 def test_records_of_an_older_program_are_ignored(cache: ChunkCache) -> None:
-    redis = cache._client()
+    redis = cache._client
     redis.hset(f"{cache._keys.prefix}:entries", "flights@1-aaaaaa", b'{"dataset": "flights"}')
     redis.hset(cache._keys.ledger("parts"), "flights@1-aaaaaa stored x", b'{"dataset": "flights"}')
     redis.hset(cache._keys.ledger("parts"), "nonsense", b"\xff")
@@ -441,7 +441,7 @@ def test_what_no_visible_version_names_is_removed(cache: ChunkCache) -> None:
 
 def test_a_flushed_redis_is_warmed_again(cache: ChunkCache) -> None:
     warm(cache, refs(10))
-    cache._client().flushdb()
+    cache._client.flushdb()
     assert cache.forms("flights", "1-aaaaaa") == ((), ())
     assert warm(cache, refs(10)) == 10
     assert cache.has(refs(10)) == [True] * 10
@@ -456,6 +456,6 @@ def test_the_script_of_ten_thousand_chunks_takes_less_than_a_second(redis_server
     with cache.warming(part_of(chunks), values, room) as warming:
         assert warming.chunks == 10_000
     assert time.monotonic() - began < 20
-    slowest: Any = max(entry["duration"] for entry in cache._client().slowlog_get(100)) if values else 0
+    slowest: Any = max(entry["duration"] for entry in cache._client.slowlog_get(100)) if values else 0
     assert slowest < 1_000_000
     cache.close()
