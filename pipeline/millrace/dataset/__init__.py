@@ -6,6 +6,7 @@ from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
 from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
+from millrace.dataset.recipe import RECIPE_KEY, Recipe, recipe_of, without_recipe
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
@@ -18,6 +19,8 @@ __all__ = [
     "ChunkSource",
     "Dataset",
     "DiffReport",
+    "RECIPE_KEY",
+    "Recipe",
     "Scan",
     "ScanStats",
     "Tier",
@@ -31,9 +34,11 @@ __all__ = [
     "discard_parts",
     "export",
     "format_of",
+    "recipe_of",
     "split_chunks",
     "splits_of",
     "verify_chunks",
     "warm",
     "with_splits",
+    "without_recipe",
 ]

@@ -6,7 +6,7 @@ Wrong values and unknown settings are refused by name.
 from millrace.settings.extras import missing_extra
 from millrace.settings.fields import unknown_variables, variable_name
 from millrace.settings.hosts import HTTPS_PORT, IPAddress, host_and_port
-from millrace.settings.locations import checkout, default_sources_file, millrace_home, run_hint
+from millrace.settings.locations import checkout, default_sources_file, default_training_file, millrace_home, run_hint
 from millrace.settings.redis_url import check_redis_url
 from millrace.settings.sections import (
     CHUNK_BYTES_MAX,
@@ -19,6 +19,7 @@ from millrace.settings.sections import (
     ReadSettings,
     RedisSettings,
     SourcesSettings,
+    TrainingSettings,
 )
 from millrace.settings.tree import Settings, load_settings
 from millrace.settings.values import default_value, example_toml, field_docstrings, setting_values
@@ -37,9 +38,11 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "SourcesSettings",
+    "TrainingSettings",
     "check_redis_url",
     "checkout",
     "default_sources_file",
+    "default_training_file",
     "default_value",
     "example_toml",
     "field_docstrings",

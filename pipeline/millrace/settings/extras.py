@@ -10,6 +10,7 @@ _MODULES: Final = {
     "redis": ("redis", "hiredis"),
     "kafka": ("confluent_kafka",),
     "sources": ("yaml", "croniter", "cron_descriptor", "obstore"),
+    "prepare": ("duckdb", "sklearn"),
 }
 
 

@@ -40,9 +40,17 @@ def home_settings_file() -> Path:
 
 def default_sources_file() -> Path:
     """Return the path of the declared sources: ``conf/sources.yaml`` of the checkout, or beside the user's settings."""
-    if folder := checkout():
-        return folder / "conf" / "sources.yaml"
-    return home_settings_file().with_name("sources.yaml")
+    return _declarations_file("sources.yaml")
+
+
+def default_training_file() -> Path:
+    """Return the path of the declared training data, which is beside the declared sources."""
+    return _declarations_file("training.yaml")
+
+
+def _declarations_file(name: str) -> Path:
+    folder = checkout()
+    return folder / "conf" / name if folder else home_settings_file().with_name(name)
 
 
 def _given_home() -> Path | None:

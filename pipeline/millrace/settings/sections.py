@@ -248,3 +248,20 @@ class ReadSettings(Section):
     """Threads that decode; 0 means two more than the machine has cores."""
     use_cache: bool = True
     """Whether a read tries Redis before Cassandra."""
+
+
+class TrainingSettings(Section):
+    """The file of declared training data, and the memory, threads and disk of preparations; sizes in bytes."""
+
+    file: str | None = None
+    """The file of declared training data.
+
+    By default it is ``conf/training.yaml`` in a checkout, and ``training.yaml`` in the user's configuration folder for
+    an installed package.
+    """
+    memory_bytes: int = Field(default=260_000_000, ge=150_000_000)
+    """Memory of DuckDB in a preparation. The process takes up to 440 MB besides; more data is written to the disk."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of DuckDB; 0 means one per core that the process may use."""
+    scratch: str | None = None
+    """The folder of temporary files of preparations; by default ``scratch`` below ``MILLRACE_HOME``."""

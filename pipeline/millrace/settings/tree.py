@@ -39,6 +39,7 @@ from millrace.settings.sections import (
     ReadSettings,
     RedisSettings,
     SourcesSettings,
+    TrainingSettings,
 )
 
 _SECRETS = ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG", "SOURCES__CONNECTIONS")
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     sources: SourcesSettings = SourcesSettings()
     load: LoadSettings = LoadSettings()
     read: ReadSettings = ReadSettings()
+    training: TrainingSettings = TrainingSettings()
 
     @classmethod
     def settings_customise_sources(
