@@ -231,6 +231,10 @@ class PlanChangedError(StoreError):
     """A load cannot be resumed because its source, schema or settings differ from those it began with."""
 
 
+class ExpectationError(MillraceError):
+    """Prepared data exceeds a limit of its declaration (``expect``); nothing was published."""
+
+
 class LoadSupersededError(StoreError):
     """Another load has loaded files of an incremental load at the same moment; the next run loads the other files."""
 

@@ -6,6 +6,7 @@ from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
 from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
+from millrace.dataset.read_cost import ReadCost
 from millrace.dataset.recipe import RECIPE_KEY, Recipe, recipe_of, without_recipe
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
@@ -20,6 +21,7 @@ __all__ = [
     "Dataset",
     "DiffReport",
     "RECIPE_KEY",
+    "ReadCost",
     "Recipe",
     "Scan",
     "ScanStats",

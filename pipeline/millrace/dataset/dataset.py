@@ -16,6 +16,7 @@ from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.exports.frames import pandas_frame, require
 from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
 from millrace.dataset.filters.prune import ChunkFilter
+from millrace.dataset.read_cost import ReadCost, read_cost
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats
 from millrace.dataset.selection import column_indices, filtered_batches, first_rows
@@ -143,6 +144,17 @@ class Dataset:
         batches = self._scan(self._indices(columns)).batches(self._known_refs(num_rows))
         with self._named():
             return pa.Table.from_batches(first_rows(batches, num_rows), schema=schema)
+
+    def read_cost(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> ReadCost:
+        """Return the chunks, tiles and stored bytes that ``to_batches`` would fetch; no chunk is read."""
+        indices = self._indices(columns)
+        if filter is None:
+            return read_cost(self._known_refs(), self._source(indices).decoder)
+        condition = as_condition(filter, self.schema)
+        used = columns_for(condition, self.schema)
+        fetched = None if indices is None or used is None else list(dict.fromkeys([*indices, *used]))
+        kept = self._kept(ChunkFilter.of(condition, self.schema, used or ()))
+        return read_cost(kept, self._source(fetched).decoder)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Return the Arrow PyCapsule stream, through which polars, DuckDB, pandas and pyarrow read the dataset."""

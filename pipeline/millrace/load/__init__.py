@@ -5,6 +5,7 @@ and totals. ``publish`` alone makes the version visible, by writing its row. ``l
 Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
+from millrace.load.encoding import encoded_chunks
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
@@ -46,6 +47,7 @@ __all__ = [
     "StageTimes",
     "check_any_fits",
     "confirm_version",
+    "encoded_chunks",
     "earlier_replay",
     "load_split",
     "loader_memory",

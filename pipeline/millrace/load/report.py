@@ -81,7 +81,10 @@ class LoadReport:
     source_facts: SourceFacts = field(default_factory=SourceFacts)
     """Facts of the source that was loaded."""
     stages: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of each stage that ran: ``plan``, ``load``, ``verify``, ``publish``, ``warm``."""
+    """Seconds of each stage that ran: ``plan``, ``load``, ``verify``, ``publish``, ``warm``; in a preparation
+    ``fetch``, ``query``, ``join`` and ``write`` in the place of ``load``."""
+    training: Mapping[str, Any] | None = None
+    """Facts of a run that prepared training data or trained a model: inputs, rows by split, metrics; else null."""
     error: ReportedError | None = None
     """The error of a failed run, else null."""
     cut: Mapping[str, int] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from millrace.load.version_reports import version_report
 from millrace.sources import distinct
 from millrace.store import Catalogue, Version
 
-STAGES: Final = ("plan", "load", "verify", "publish", "warm")
+STAGES: Final = ("plan", "load", "fetch", "query", "join", "write", "train", "verify", "publish", "warm")
 
 
 @dataclass(slots=True)

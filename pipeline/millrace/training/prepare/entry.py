@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 TARGET: Final = "target"
 """The name of the stored column that has the target."""
@@ -80,3 +80,28 @@ class Preparation:
         """
         fields = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_ROWS}
         return {**fields, "inputs": [list(pair) for pair in self.inputs.items()]}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields as plain JSON, for the tasks of a run."""
+        return {"name": self.name, **self.row_fields(), "expect": asdict(self.expect)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Return the preparation of the JSON of ``to_json``."""
+        lists = {name: tuple(value[name]) for name in ("key", "after", "categories")}
+        splits = value["splits"]
+        features, share = value["features"], value["expect"]["target_share"]
+        return cls(
+            **{
+                **value,
+                **lists,
+                "inputs": dict(value["inputs"]),
+                "features": None if features is None else tuple(features),
+                "splits": CutSplits(**splits) if "conditions" in splits else _hash_splits(splits),
+                "expect": Expectations(**{**value["expect"], "target_share": None if share is None else tuple(share)}),
+            }
+        )
+
+
+def _hash_splits(value: Mapping[str, Any]) -> HashSplits:
+    return HashSplits(value["weights"], tuple(value["by"]))

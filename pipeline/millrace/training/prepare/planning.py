@@ -1,0 +1,151 @@
+"""Decide once from which versions a preparation is made, and whether it has anything to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from millrace.dataset import Recipe, recipe_of
+from millrace.errors import ChunkError, DatasetNotFoundError, InvalidSettingError, StoreError, UsageError
+from millrace.names import check_dataset_name, nearest, parse_reference
+from millrace.settings import missing_extra
+from millrace.store import Catalogue, Version, VersionGraph
+from millrace.training.prepare.entry import Preparation
+from millrace.training.prepare.plan import ALGORITHM, PreparePlan
+
+_RUN_CHARACTERS_MAX = 250
+
+
+def make_prepare_plan(
+    catalogue: Catalogue,
+    preparation: Preparation,
+    *,
+    run: str,
+    versions: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> PreparePlan:
+    """Make the plan of a preparation without writing anything.
+
+    ``versions`` replaces the versions of inputs by alias, such as ``{"flights": "12"}``. With ``force`` a new version
+    is made from unchanged inputs. Raises ``DatasetNotFoundError`` and ``VersionNotFoundError`` for an input that does
+    not exist, by its alias, and ``UsageError`` for a name that a loaded dataset has.
+    """
+    check_dataset_name(preparation.name)
+    if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
+        raise InvalidSettingError(
+            f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
+        )
+    _check_aliases(preparation, versions or {})
+    inputs = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
+    graph = VersionGraph(catalogue.all_versions(preparation.name))
+    _check_not_loaded(preparation.name, graph.versions)
+    fingerprint = _fingerprint(preparation, inputs)
+    hexpart = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
+    published, holder = graph.published(hexpart, run) or (None, None)
+    latest = graph.latest
+    plan = PreparePlan(
+        preparation=preparation,
+        run=run,
+        inputs=inputs,
+        fingerprint=fingerprint,
+        number=graph.next_number if published is None else published.number,
+        hex=hexpart,
+        parent=None if latest is None else latest.label,
+        codes_of=_codes_of(catalogue, graph.versions),
+    )
+    if published is not None and holder is not None:
+        return replace(plan, published=True, parent=published.parent, holder=holder.label)
+    if latest is not None and not force and latest.settings.get("prepared") == fingerprint:
+        return replace(plan, unchanged=True, holder=latest.label)
+    return plan
+
+
+def recipe_named(catalogue: Catalogue, dataset: str, label: str) -> Recipe | None:
+    """Return the recipe of a version, which may be deleted; None for no label, and for a version without one."""
+    if not label:
+        return None
+    version = next((version for version in catalogue.all_versions(dataset) if version.label == label), None)
+    return None if version is None else _recipe(catalogue, version)
+
+
+def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> None:
+    for alias in versions:
+        if alias not in preparation.inputs:
+            near = nearest(alias, list(preparation.inputs), at_most=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            names = ", ".join(preparation.inputs)
+            raise UsageError(f"{preparation.name} has no input {alias!r}", hint=f"{hint}its inputs are {names}")
+
+
+def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions: Mapping[str, str]) -> str:
+    """Return the exact version of an input, such as ``flights@12-3fa9c1``."""
+    name, selector = parse_reference(preparation.inputs[alias])
+    if given := versions.get(alias):
+        given_name, selector = parse_reference(given if "@" in given else f"{name}@{given}")
+        if given_name != name:
+            raise UsageError(f"the input {alias!r} of {preparation.name} is {name}, not {given_name}")
+    if name == preparation.name:
+        raise UsageError(f"{name} cannot be made from itself", hint=f"change the input {alias!r}")
+    try:
+        return catalogue.resolve(name, selector).reference
+    except StoreError as error:
+        error.message = f"the input {alias!r} of {preparation.name}: {error.message}"
+        error.context.setdefault("input", alias)
+        raise
+
+
+def _check_not_loaded(name: str, versions: Iterable[Version]) -> None:
+    """Raise ``UsageError`` if the newest version of the name was loaded: its rows would be replaced."""
+    newest = next((version for version in versions if version.deleted_at is None), None)
+    if newest is not None and "prepared" not in newest.settings:
+        raise UsageError(
+            f"{newest.reference} was loaded, so {name} cannot be the name of prepared data",
+            hint="choose another name, or delete the dataset",
+            dataset=name,
+        )
+
+
+def _fingerprint(preparation: Preparation, inputs: Mapping[str, str]) -> str:
+    facts: dict[str, Any] = {
+        "inputs": list(inputs.items()),
+        "entry": preparation.row_fields(),
+        "duckdb": duckdb_version(),
+        "algorithm": ALGORITHM,
+    }
+    # Lists of pairs, because the order of the splits and of the inputs counts, and sorted keys would lose it.
+    facts["splits"] = _pairs(facts["entry"]["splits"])
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _pairs(value: Any) -> Any:
+    return [[name, _pairs(item)] for name, item in value.items()] if isinstance(value, Mapping) else value
+
+
+def duckdb_version() -> str:
+    """Return the version of DuckDB; raise ``UsageError`` if the extra ``prepare`` is not installed."""
+    if reason := missing_extra("prepare"):
+        raise UsageError(f"training data cannot be prepared: {reason}")
+    import duckdb
+
+    return str(duckdb.__version__)
+
+
+def _codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
+    """Return the newest version whose recipe can be read, deleted ones included; empty if there is none.
+
+    A deleted version may be restored. If its codes were not kept, one code could denote two values then.
+    """
+    for version in versions:
+        if "prepared" in version.settings and version.purged_at is None and _recipe(catalogue, version) is not None:
+            return version.label
+    return ""
+
+
+def _recipe(catalogue: Catalogue, version: Version) -> Recipe | None:
+    try:
+        return recipe_of(catalogue.pages.schema(catalogue.with_content(version)))
+    except (DatasetNotFoundError, ChunkError):
+        return None
