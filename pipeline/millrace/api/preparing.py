@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class Preparing(Loading, Caching):
         warm: bool | None = None,
         run: str | None = None,
         task: ProgressTask | None = None,
+        publishing: Callable[[PreparePlan], AbstractContextManager[object]] = nullcontext,
     ) -> LoadReport:
         """Prepare the training dataset ``name`` as a new version, which becomes visible as a whole or not at all.
 
@@ -51,7 +53,8 @@ class Preparing(Loading, Caching):
         default the file of the settings). ``versions`` selects versions of inputs by alias, and ``seed`` replaces the
         entry's. Inputs and declaration that are unchanged since the latest version make none, and the report then has
         ``skipped``; with ``force`` they do. The same ``run`` with the same inputs and declaration is the same
-        preparation. The report is kept in the store, that of a failed one for 90 days.
+        preparation. The report is kept in the store, that of a failed one for 90 days. The version is published within
+        the context that ``publishing`` returns for the plan.
 
         Raises ``UsageError``, ``DeclarationError``, ``ExpectationError``, ``ChunkError`` or ``StoreError``.
         """
@@ -68,7 +71,8 @@ class Preparing(Loading, Caching):
             else:
                 data = self.write_preparation(plan, task=task)
                 task.phase("publish")
-                report = self.publish_preparation(plan, data)
+                with publishing(plan):
+                    report = self.publish_preparation(plan, data)
             if not report.skipped and (declared.warm if warm is None else warm) and self.cache is not None:
                 with record.times.stage("warm"):
                     task.phase("warm")

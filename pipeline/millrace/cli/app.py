@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "init": "millrace.cli.commands.init",
     "load": "millrace.cli.commands.load",
     "ingest": "millrace.cli.commands.ingest",
+    "prepare": "millrace.cli.commands.prepare",
     "ls": "millrace.cli.commands.ls",
     "versions": "millrace.cli.commands.versions",
     "show": "millrace.cli.commands.show",

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
 from millrace.display import human_bytes, human_seconds
 from millrace.load.columns import columns_line
 from millrace.load.report import LoadReport
+
+_CLASSES_SHOWN: Final = 10
 
 
 def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = False) -> list[tuple[str, str]]:
@@ -33,6 +38,7 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         ("source", _source(report)),
         ("run", report.run),
     ]
+    facts += _training_facts(report)
     if report.missing:
         facts.append(("did without", ", ".join(report.missing)))
     if dry_run:
@@ -61,6 +67,36 @@ def _set_aside(report: LoadReport) -> list[tuple[str, str]]:
     if report.rejects:
         facts.append(("rejects", report.rejects))
     return facts + [("schema change", change) for change in report.schema_changes]
+
+
+def _training_facts(report: LoadReport) -> list[tuple[str, str]]:
+    """Return the rows of each split, the dropped rows by reason, and the change against the version before."""
+    if report.training is None:
+        return []
+    training = report.training
+    facts = [("inputs", ", ".join(training.get("inputs", {}).values()))]
+    for name, figures in training.get("splits", {}).items():
+        facts.append((f"split {name}", _split(figures, training.get("classes"))))
+    if "rows_in" in training:
+        dropped = sum(training["dropped"].values())
+        reasons = "".join(f"; {count:,} {reason}" for reason, count in training["dropped"].items() if count)
+        facts.append(("rows in", f"{training['rows_in']:,}, of which {dropped:,} were dropped{reasons}"))
+    if training.get("spilled_bytes"):
+        facts.append(("temporary files", human_bytes(training["spilled_bytes"])))
+    if changes := training.get("changes"):
+        facts.append(("rows before", f"{changes['rows'][0]:,}"))
+    facts += [(name, f"{value:.4f}") for name, value in training.get("metrics", {}).items()]
+    return facts
+
+
+def _split(figures: Mapping[str, Any], classes: Sequence[Any] | None) -> str:
+    """Return the rows of a split, with the share of each of a few classes."""
+    rows = f"{figures['rows']:,} rows"
+    counts = figures.get("classes")
+    if not classes or not counts or len(classes) > _CLASSES_SHOWN:
+        return rows
+    shares = (f"{value} {count / max(1, figures['rows']):.1%}" for value, count in zip(classes, counts, strict=True))
+    return f"{rows} ({', '.join(shares)})"
 
 
 def _seconds(report: LoadReport) -> str:

@@ -165,7 +165,7 @@ def load(
         report = replace(record.timed(report), missing=tuple(missing), warnings=warnings)
         if not dry_run:
             report = store.keep_report(report)
-        _show_warnings(invocation, report)
+        show_report_warnings(invocation, report)
         if warm and not dry_run and not report.skipped and store.cache is not None and "cache" not in missing:
             store.warm(f"{report.dataset}@{report.version}")
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
@@ -204,7 +204,7 @@ def _without(service: str) -> SourceWarning:
     return SourceWarning(f"without_{service}", f"the load ran without {service}: {reasons[service]}")
 
 
-def _show_warnings(invocation: Invocation, report: LoadReport) -> None:
+def show_report_warnings(invocation: Invocation, report: LoadReport) -> None:
     for warning in report.warnings:
         if warning.code == "degraded":
             invocation.note_degraded(warning.message)

@@ -1,7 +1,8 @@
 """Prepare training data: join declared inputs by SQL, and write an immutable version with splits and a recipe.
 
-``make_prepare_plan`` decides from which versions. ``prepare_rows`` runs the query and writes chunks. ``publish_prepared``
-alone makes the version visible. Plans and results are plain JSON, because Airflow passes them between tasks.
+``make_prepare_plan`` decides from which versions. ``prepare_rows`` runs the query and writes chunks.
+``publish_prepared`` alone makes the version visible. Plans and results are plain JSON, because Airflow passes them
+between tasks.
 """
 
 from millrace.training.prepare.entry import ALWAYS, REST, TARGET, CutSplits, Expectations, HashSplits, Preparation
