@@ -205,6 +205,7 @@ def _without(service: str) -> SourceWarning:
 
 
 def show_report_warnings(invocation: Invocation, report: LoadReport) -> None:
+    """Print the warnings of a report that are not shown elsewhere."""
     for warning in report.warnings:
         if warning.code == "degraded":
             invocation.note_degraded(warning.message)
