@@ -77,11 +77,11 @@ class Engine:
         counted = pa.RecordBatchReader.from_batches(schema, _counted(batches, progress, failures))
         self._connection.register(_READER, counted)
         try:
-            rows = self._create(table, f"SELECT * FROM {_READER}", failures)
+            rows = self._create(table, f"FROM {_READER}", failures)
         finally:
             self._connection.unregister(_READER)
         visible = [quoted(name) for name in schema.names if name not in hidden]
-        self._execute(f"CREATE VIEW main.{quoted(alias)} AS SELECT {', '.join(visible)} FROM {table}")
+        self._execute(f"CREATE VIEW main.{quoted(alias)} AS FROM {table} SELECT {', '.join(visible)}")
         return rows
 
     def run_query(self, query: CheckedQuery) -> int:

@@ -6,6 +6,8 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -44,7 +46,7 @@ class Scratch:
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # One process at a time: else a folder that is new and not yet locked would count as left over.
-            with _locked(self._folder / f"{_PREFIX}scratch.lock"):
+            with _locked(self._folder):
                 _remove_leftovers(self._folder)
                 self._path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{self.name}-", dir=self._folder))
                 self._lock = os.open(self._path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -98,18 +100,16 @@ def no_room(folder: Path, *, needed_bytes: int | None, free_bytes: int) -> Usage
     )
 
 
-class _locked:  # noqa: N801  # used as a function
-    """Hold an exclusive lock on a file, which is made where it is missing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the folder itself, where its file system has such locks."""
+    file = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def _remove_leftovers(parent: Path) -> None:
