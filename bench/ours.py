@@ -71,8 +71,6 @@ class Load:
 class Prepare:
     """A contestant that prepares the declared training data ``name``, each time as a new version."""
 
-    places = ()
-
     def __init__(self, name: str) -> None:
         self._name = name
         self._store = connect()

@@ -35,7 +35,7 @@ def run(options: Options) -> Report:
         nulls = LoadOptions(source=SourceOptions(null_values=tuple(_NULLS)))
         open_store(on).load("weather", str(weather_csv()), nulls)
         _race(on, options, report, _SMALL, options.runs, "prepare_vs_load", aim=0.15)
-        _race(on, options, report, _LARGE, 1, "prepare_vs_load_10", aim=None)
+        _race(on, options, report, _LARGE, 1, "prepare_vs_load_large", aim=None)
     report.notes.append(
         "Rates count the rows of the main input. A preparation joins, splits, encodes and shuffles them."
     )

@@ -52,7 +52,7 @@ RATIOS = frozenset(
         "failed",
         "total_vs_one",
         "prepare_vs_load",
-        "prepare_vs_load_10",
+        "prepare_vs_load_large",
         "rejects_none",
         "rejects_1_percent",
         "orchestration_over_empty_s",
