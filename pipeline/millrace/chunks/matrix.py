@@ -73,8 +73,6 @@ def columns_of(matrix: Any, positions: Sequence[int]) -> list[pa.Array]:
     if 2 * len(positions) > width:
         values = np.ascontiguousarray(values.T).T  # one pass over the memory in place of one for each column
     return [
-        array_of_values(
-            type_, np.ascontiguousarray(values[:, position]), None if valid is None else valid[:, position]
-        )
+        array_of_values(type_, np.ascontiguousarray(values[:, position]), None if valid is None else valid[:, position])
         for position in positions
     ]
