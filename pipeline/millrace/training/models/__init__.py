@@ -2,7 +2,15 @@
 
 from millrace.training.models.function import TrainingFunction, digest_of, load_function, name_of
 from millrace.training.models.job import PreparedDataset, TrainedModel, TrainingJob, check_trained
-from millrace.training.models.model_files import METRICS_FILE, RECIPE_FILE, REPORT_FILE, files_of, read_files, write_files
+from millrace.training.models.model_files import (
+    METRICS_FILE,
+    RECIPE_FILE,
+    REPORT_FILE,
+    file_names,
+    files_of,
+    read_files,
+    write_files,
+)
 from millrace.training.models.progress import JobProgress
 from millrace.training.models.report import ModelReport
 from millrace.training.models.selection import BEST_TAG, Improvement, compare, model_dataset
@@ -23,6 +31,7 @@ __all__ = [
     "check_trained",
     "compare",
     "digest_of",
+    "file_names",
     "files_of",
     "load_function",
     "model_dataset",

@@ -30,9 +30,7 @@ class FileDataset(Protocol):
         """Yield the pieces of the files."""
 
 
-def files_of(
-    files: Mapping[str, bytes], recipe: Recipe, metrics: Mapping[str, float], report: str
-) -> dict[str, bytes]:
+def files_of(files: Mapping[str, bytes], recipe: Recipe, metrics: Mapping[str, float], report: str) -> dict[str, bytes]:
     """Return all files of a model, sorted by path; equal arguments give equal bytes."""
     own = {
         RECIPE_FILE: _json_bytes(asdict(recipe)),
@@ -68,3 +66,9 @@ def read_files(dataset: FileDataset, path: str | None = None) -> dict[str, bytes
         for name, data in zip(batch.column("path").to_pylist(), batch.column("data").to_pylist(), strict=True):
             pieces.setdefault(name, []).append(data)
     return {name: b"".join(parts) for name, parts in pieces.items()}
+
+
+def file_names(dataset: FileDataset) -> tuple[str, ...]:
+    """Return the paths of the files in their order; the content is not read."""
+    batches = dataset.to_batches(["path"])
+    return tuple(dict.fromkeys(path for batch in batches for path in batch.column("path").to_pylist()))

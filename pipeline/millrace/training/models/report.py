@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Final, Literal
 
 from millrace.display import html_table, human_bytes, human_seconds
@@ -36,8 +36,10 @@ class ModelReport:
     seed: int
     metrics: Mapping[str, float]
     """All metrics of the model, those of the baseline included."""
-    files: Mapping[str, int] = field(default_factory=dict)
-    """The bytes of each file."""
+    files: tuple[str, ...] = ()
+    """The paths of the files."""
+    bytes: int = 0
+    """The size of all files."""
     best: bool = False
     """Whether the model has the tag ``best`` now."""
     seconds: float = 0.0
@@ -93,12 +95,11 @@ class ModelReport:
         """Return names and values as text: the metrics, each beside its baseline, and the facts of the run."""
         facts = [("state", f"skipped ({self.skipped})")] if self.skipped else []
         facts += [(name, self._value(name, value)) for name, value in self._shown()]
-        size = sum(self.files.values())
         facts += [
             ("data", self.data),
             ("function", self.function),
             ("seed", str(self.seed)),
-            ("files", f"{', '.join(self.files)} ({human_bytes(size)})" if self.files else "none"),
+            ("files", f"{', '.join(self.files)} ({human_bytes(self.bytes)})"),
             ("tag", BEST_TAG if self.best else f"none: another version has the tag {BEST_TAG}, or no version has it"),
             ("seconds", human_seconds(self.seconds)),
             ("run", self.run),
@@ -117,10 +118,16 @@ class ModelReport:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON document: every field, the properties in ``DERIVED``, and ``report``, which is ``model``."""
         derived = {name: getattr(self, name) for name in self.DERIVED}
-        return {"report": self.TYPE, **asdict(self), "warnings": list(self.warnings), **derived}
+        return {
+            "report": self.TYPE,
+            **asdict(self),
+            "files": list(self.files),
+            "warnings": list(self.warnings),
+            **derived,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ModelReport:
         """Return the report of a JSON document; keys that this Millrace does not know are left out."""
         values = {each.name: document[each.name] for each in fields(cls) if each.name in document}
-        return cls(**{**values, "warnings": tuple(values.get("warnings", ()))})
+        return cls(**{**values, **{name: tuple(values.get(name, ())) for name in ("files", "warnings")}})

@@ -30,7 +30,9 @@ def pack_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
 def _npy(name: str, array: np.ndarray[Any, Any]) -> bytes:
     if array.dtype.hasobject:
         raise UsageError(
-            f"the array {name!r} holds Python objects, which can only be pickled", hint="use numbers or text", array=name
+            f"the array {name!r} holds Python objects, which can only be pickled",
+            hint="use numbers or text",
+            array=name,
         )
     member = io.BytesIO()
     np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
