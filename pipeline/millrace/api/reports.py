@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import catalogue_writes
@@ -19,6 +19,8 @@ from millrace.store import CatalogueWriter, DatasetRun, RunReports
 if TYPE_CHECKING:
     from millrace.training.models import ModelReport
 
+    RunReport = LoadReport | ModelReport
+
 FAILED_KEPT: Final = timedelta(days=90)
 """Time after which the report of a failed run expires; other reports stay."""
 ALREADY_LOADED: Final = "already_loaded"
@@ -27,37 +29,10 @@ _SEARCHED_DATASETS: Final = 8
 _SEARCHED_RUNS: Final = 50
 
 
-class RunReport(Protocol):
-    """The part of each report that its row in the list of the runs of a dataset has."""
-
-    @property
-    def dataset(self) -> str: ...
-
-    @property
-    def version(self) -> str: ...
-
-    @property
-    def run(self) -> str: ...
-
-    @property
-    def state(self) -> str: ...
-
-    @property
-    def started(self) -> str: ...
-
-    @property
-    def total_rows(self) -> int: ...
-
-    @property
-    def rejected(self) -> int: ...
-
-    def to_json(self) -> Mapping[str, Any]: ...
-
-
 class Reports(StoreConnection):
     """The part of ``Store`` that keeps and returns the reports of runs."""
 
-    def run_report(self, run: str) -> LoadReport | ModelReport:
+    def run_report(self, run: str) -> RunReport:
         """Return the report of a run: ``DAG/RUN`` of Airflow, or the id of a run by a command or program.
 
         It is a load report, or that of a training. Raises ``RunNotFoundError`` if no report of the run is kept. Lists
@@ -151,7 +126,7 @@ class Reports(StoreConnection):
             yield from (row.run for row in self._run_reports.runs(name, at_most=_SEARCHED_RUNS))
 
 
-def _report_of(document: Mapping[str, Any]) -> LoadReport | ModelReport:
+def _report_of(document: Mapping[str, Any]) -> RunReport:
     from millrace.training.models import ModelReport
 
     return (
