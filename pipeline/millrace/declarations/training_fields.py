@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     PlainValidator,
     StrictInt,
     WithJsonSchema,
@@ -35,6 +36,7 @@ QUERY_BYTES_MAX: Final = 100_000
 SCHEDULE_WORDS: Final = ("any", "all")
 _ALIAS: Final = r"[a-z][a-z0-9_]*"
 _SEED_MAX: Final = 2**63 - 1
+_FILE: Final = "query_file"
 _FUNCTION: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
@@ -80,8 +82,8 @@ def _check_key(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_rule(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and math.isfinite(value)
-    if not isinstance(value, str) and not is_number:
+    is_finite = math.isfinite(value) if isinstance(value, float) else isinstance(value, str | int)
+    if not is_finite:
         raise ValueError(f"give {', '.join(NULL_RULES)} or a constant")
     return value
 
@@ -101,6 +103,12 @@ def _check_schedule(text: str) -> str:
         return text if text in SCHEDULE_WORDS else check_cron(text)
     except ValueError as error:
         raise ValueError(f"give {', '.join(SCHEDULE_WORDS)} or a cron string: {error}") from None
+
+
+def _check_function(name: str) -> str:
+    if not re.fullmatch(_FUNCTION, name):
+        raise ValueError("give a function, as in module:function")
+    return name
 
 
 def read_query(name: str, folder: Path) -> str:
@@ -123,7 +131,6 @@ def read_query(name: str, folder: Path) -> str:
     return text
 
 
-_FILE: Final = "query_file"
 _INPUTS_SCHEMA: Final = {
     "type": "object",
     "minProperties": 1,
@@ -148,7 +155,13 @@ Key = Annotated[Columns, AfterValidator(_check_key)]
 NullRules = dict[str, Annotated[Any, PlainValidator(_check_rule), WithJsonSchema(_RULE_SCHEMA)]]
 Seed = Annotated[StrictInt, Field(ge=0, le=_SEED_MAX)]
 Schedule = Annotated[str, AfterValidator(_check_schedule)]
-FunctionName = Annotated[str, Field(pattern=_FUNCTION)]
+Share = Annotated[
+    tuple[float, float],
+    PlainValidator(_check_share),
+    PlainSerializer(list),
+    WithJsonSchema(_SHARE_SCHEMA, mode="validation"),
+]
+FunctionName = Annotated[str, AfterValidator(_check_function), WithJsonSchema({"type": "string", "pattern": _FUNCTION})]
 
 
 class ExpectationFields(BaseModel):
@@ -160,9 +173,7 @@ class ExpectationFields(BaseModel):
     """The least rows of the version."""
     dropped_max_percent: Annotated[float, Field(ge=0, le=100, strict=True)] | None = None
     """The largest share of the main input's rows that are dropped, in percent."""
-    target_share: Annotated[tuple[float, float], PlainValidator(_check_share), WithJsonSchema(_SHARE_SCHEMA)] | None = (
-        None
-    )
+    target_share: Share | None = None
     """The least and the largest share of rows whose target is true."""
 
     @property
