@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from millrace.declarations.cycles import cycle_problem
-from millrace.declarations.document import CrossFault, Declarations, Section, found, read_declarations
+from millrace.declarations.document import CrossFault, Declarations, Section, found, made_entry, read_declarations
 from millrace.declarations.training_entry import QUERIES, TrainingEntry
 from millrace.settings import Settings, default_training_file
 
@@ -36,6 +37,14 @@ def find_training(name: str, settings: Settings, *, file: str | Path | None = No
     names = ", ".join(declared.names)
     hint = f"the file declares {names}" if names else "the file declares no training data"
     return found(name, declared, "training data", hint=hint)
+
+
+def make_training(name: str, fields: Mapping[str, Any], *, folder: Path | None = None) -> TrainingEntry:
+    """Return the entry with these fields, such as those of a form; raise ``DeclarationError`` with all of its errors.
+
+    ``folder`` has the file of ``query_file``; by default it is the working directory.
+    """
+    return made_entry(name, fields, TRAINING, folder or Path.cwd())
 
 
 def _check_entries(entries: Mapping[str, TrainingEntry]) -> list[CrossFault]:
