@@ -75,6 +75,11 @@ def _nested(model: type[BaseModel], parents: Iterable[int | str]) -> type[BaseMo
     return model
 
 
+def _whole(number: float) -> float:
+    """Return a number without a fraction as an integer."""
+    return int(number) if number == int(number) else number
+
+
 _HINTS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "bool_type": lambda _: "give true or false",
     "int_type": lambda _: "give a whole number",
@@ -84,7 +89,7 @@ _HINTS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "dict_type": lambda _: "give a map",
     "model_type": lambda _: "give a map",
     "literal_error": lambda context: f"give {context['expected'].replace(chr(39), '')}",
-    "greater_than_equal": lambda context: f"give a number of at least {context['ge']}",
-    "less_than_equal": lambda context: f"give a number of at most {context['le']}",
+    "greater_than_equal": lambda context: f"give a number of at least {_whole(context['ge'])}",
+    "less_than_equal": lambda context: f"give a number of at most {_whole(context['le'])}",
     "string_pattern_mismatch": lambda context: f"give a text like {context['pattern']}",
 }

@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     PlainValidator,
     StrictInt,
     WithJsonSchema,
@@ -35,6 +36,7 @@ QUERY_BYTES_MAX: Final = 100_000
 SCHEDULE_WORDS: Final = ("any", "all")
 _ALIAS: Final = r"[a-z][a-z0-9_]*"
 _SEED_MAX: Final = 2**63 - 1
+_FILE: Final = "query_file"
 _FUNCTION: Final = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 
 
@@ -80,8 +82,8 @@ def _check_key(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_rule(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and math.isfinite(value)
-    if not isinstance(value, str) and not is_number:
+    is_finite = math.isfinite(value) if isinstance(value, float) else isinstance(value, str | int)
+    if not is_finite:
         raise ValueError(f"give {', '.join(NULL_RULES)} or a constant")
     return value
 
@@ -103,27 +105,44 @@ def _check_schedule(text: str) -> str:
         raise ValueError(f"give {', '.join(SCHEDULE_WORDS)} or a cron string: {error}") from None
 
 
+def _check_function(name: str) -> str:
+    if not re.fullmatch(_FUNCTION, name):
+        raise ValueError("give a function, as in module:function")
+    return name
+
+
 def read_query(name: str, folder: Path) -> str:
     """Return the text of a query's file, whose path is below ``folder``; raise an error of the field otherwise."""
-    path = (folder / name).resolve()
-    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
-        raise raised(f"is {name!r}, which is outside of the folder of the entry", "give a path below it", field=_FILE)
+    path = _query_path(name, folder)
     try:
         with path.open("rb") as file:
             content = file.read(QUERY_BYTES_MAX + 1)
         text = content.decode("utf-8-sig")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise raised(f"is {name!r}, which cannot be read: {reason}", "give a file of SQL", field=_FILE) from None
+        raise _no_query(name, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise raised(f"is {name!r}, which is not UTF-8", "give a file of SQL", field=_FILE) from None
+        raise _no_query(name, "is not UTF-8") from None
     if len(content) > QUERY_BYTES_MAX or not text.strip():
-        message = f"is {name!r}, which is empty or larger than {QUERY_BYTES_MAX:,} bytes"
-        raise raised(message, "give a file of SQL", field=_FILE)
+        raise _no_query(name, f"is empty or larger than {QUERY_BYTES_MAX:,} bytes")
     return text
 
 
-_FILE: Final = "query_file"
+def _query_path(name: str, folder: Path) -> Path:
+    try:
+        path, is_other = (folder / name).resolve(), (folder / name).exists() and not (folder / name).is_file()
+    except (OSError, ValueError, RuntimeError):  # links in a circle, or a null character
+        raise _no_query(name, "is no path") from None
+    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
+        raise _no_query(name, "is outside of the folder of the entry", "give a path below it")
+    if is_other:  # a pipe would wait for its writer
+        raise _no_query(name, "is not a file")
+    return path
+
+
+def _no_query(name: str, reason: str, hint: str = "give a file of SQL") -> Exception:
+    return raised(f"is {name!r}, which {reason}", hint, field=_FILE)
+
+
 _INPUTS_SCHEMA: Final = {
     "type": "object",
     "minProperties": 1,
@@ -148,7 +167,13 @@ Key = Annotated[Columns, AfterValidator(_check_key)]
 NullRules = dict[str, Annotated[Any, PlainValidator(_check_rule), WithJsonSchema(_RULE_SCHEMA)]]
 Seed = Annotated[StrictInt, Field(ge=0, le=_SEED_MAX)]
 Schedule = Annotated[str, AfterValidator(_check_schedule)]
-FunctionName = Annotated[str, Field(pattern=_FUNCTION)]
+Share = Annotated[
+    tuple[float, float],
+    PlainValidator(_check_share),
+    PlainSerializer(list),
+    WithJsonSchema(_SHARE_SCHEMA, mode="validation"),
+]
+FunctionName = Annotated[str, AfterValidator(_check_function), WithJsonSchema({"type": "string", "pattern": _FUNCTION})]
 
 
 class ExpectationFields(BaseModel):
@@ -160,9 +185,7 @@ class ExpectationFields(BaseModel):
     """The least rows of the version."""
     dropped_max_percent: Annotated[float, Field(ge=0, le=100, strict=True)] | None = None
     """The largest share of the main input's rows that are dropped, in percent."""
-    target_share: Annotated[tuple[float, float], PlainValidator(_check_share), WithJsonSchema(_SHARE_SCHEMA)] | None = (
-        None
-    )
+    target_share: Share | None = None
     """The least and the largest share of rows whose target is true."""
 
     @property
