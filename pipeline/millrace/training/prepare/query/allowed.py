@@ -105,8 +105,7 @@ def _table_reason(node: Node) -> str:
 
 
 def _name(node: Node) -> str:
-    name: str = node["qualified_name"]["path"][-1] if node.get("qualified_name") else node["function_name"]
-    return name.lower()
+    return str(node["qualified_name"]["path"][-1]).lower()
 
 
 def _reserved(node: Node) -> str:
