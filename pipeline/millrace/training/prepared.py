@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -128,14 +127,11 @@ def _rules(dataset: TrainableDataset) -> RecipeRules | None:
 
 def _plans(dataset: TrainableDataset, manifest: SplitManifest, options: LoaderOptions) -> list[Plan]:
     columns, rules = _read_columns(dataset, options), _rules(dataset)
-    plan = partial(plan_columns, dataset.schema) if rules is None else rules.plan
-    return plan(
-        manifest.null_counts(dataset.schema.names if columns is None else columns),
-        columns=options.columns,
-        nulls=options.nulls,
-        normalize=options.normalize if rules else checked_normalize(options.normalize),
-        format=options.format,
-    )
+    counts = manifest.null_counts(dataset.schema.names if columns is None else columns)
+    wishes: dict[str, Any] = {"columns": options.columns, "nulls": options.nulls, "format": options.format}
+    if rules is not None:
+        return rules.plan(counts, normalize=options.normalize, **wishes)
+    return plan_columns(dataset.schema, counts, normalize=checked_normalize(options.normalize), **wishes)
 
 
 def _order_spec(version: Version, options: LoaderOptions) -> OrderSpec:
