@@ -61,7 +61,7 @@ class _Run(NamedTuple):
     """Neighbouring columns: features of one type, or others."""
 
     first: int
-    count: int
+    width: int
     is_matrix: bool
 
 
@@ -71,9 +71,9 @@ def prepared_layout(schema: pa.Schema, features: Sequence[str]) -> TileLayout:
     A run has at least two neighbouring columns. Every other column has a tile of its own, as far as 64 tiles allow.
     """
     runs = _runs(schema, set(features))
-    widest = sorted((run for run in runs if run.is_matrix), key=lambda run: -run.count)[:_MATRICES_MAX]
+    widest = sorted((run for run in runs if run.is_matrix), key=lambda run: -run.width)[:_MATRICES_MAX]
     runs = list(_joined([run._replace(is_matrix=run in widest) for run in runs]))
-    others = [run.count for run in runs if not run.is_matrix]
+    others = [run.width for run in runs if not run.is_matrix]
     room = TILES_MAX - len(widest)
     together = next(count for count in range(1, len(schema) + 2) if sum(-(-n // count) for n in others) <= room)
     tiles: list[tuple[int, ...]] = []
@@ -81,7 +81,7 @@ def prepared_layout(schema: pa.Schema, features: Sequence[str]) -> TileLayout:
     for run in runs:
         if run.is_matrix:
             matrices.append(len(tiles))
-        tiles += _cut(run, 1 if run.is_matrix else -(-run.count // together))
+        tiles += _cut(run, 1 if run.is_matrix else -(-run.width // together))
     return TileLayout(tuple(tiles), frozenset(matrices)) if tiles else TileLayout.for_schema(schema)
 
 
@@ -101,9 +101,9 @@ def _joined(runs: Sequence[_Run]) -> Iterator[_Run]:
         if is_matrix:
             yield from neighbours
         else:
-            yield _Run(neighbours[0].first, sum(run.count for run in neighbours), False)
+            yield _Run(neighbours[0].first, sum(run.width for run in neighbours), False)
 
 
 def _cut(run: _Run, tiles: int) -> list[tuple[int, ...]]:
-    edges = [run.first + run.count * tile // tiles for tile in range(tiles + 1)]
+    edges = [run.first + run.width * tile // tiles for tile in range(tiles + 1)]
     return [tuple(range(low, high)) for low, high in pairwise(edges)]

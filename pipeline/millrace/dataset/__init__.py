@@ -8,7 +8,7 @@ from millrace.dataset.dataset import Dataset
 from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
 from millrace.dataset.read_cost import ReadCost
-from millrace.dataset.recipe import RECIPE_KEY, Recipe, recipe_of, without_recipe
+from millrace.dataset.recipe import RECIPE_KEY, TARGET, Recipe, recipe_of, without_recipe
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
@@ -27,6 +27,7 @@ __all__ = [
     "Recipe",
     "Scan",
     "ScanStats",
+    "TARGET",
     "Tier",
     "VerifyReport",
     "WarmOptions",
