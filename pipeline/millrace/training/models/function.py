@@ -135,10 +135,13 @@ def name_of(function: Callable[..., object]) -> str:
 
 
 def digest_of(function: Callable[..., object]) -> str:
-    """Return a hash of the source of the function's module; empty if the source is not known.
+    """Return a hash of the source of the function's module; empty for what is no plain function of Python.
 
-    The function of a notebook or of ``__main__`` has a hash of its own source. Modules that it imports are not covered.
+    The function of a notebook or of ``__main__`` has a hash of its own source. Modules that it imports are not covered,
+    nor is the state of an object.
     """
+    if not inspect.isfunction(function):
+        return ""
     module = inspect.getmodule(function)
     path = getattr(module, "__file__", None)
     try:
