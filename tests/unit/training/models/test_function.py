@@ -38,7 +38,7 @@ def test_a_module_beside_the_file_is_imported_and_may_import_its_neighbour(folde
     write(folder, "own_trainer", "from own_helper import ANSWER\ndef train(job): return ANSWER\n")
     path = list(sys.path)
     function = load_function("own_trainer:train", folder)
-    assert function(None) == 42  # type: ignore[arg-type, comparison-overlap]
+    assert function(None) == 42
     assert name_of(function) == "own_trainer:train"
     assert sys.path == path
 
@@ -46,7 +46,7 @@ def test_a_module_beside_the_file_is_imported_and_may_import_its_neighbour(folde
 def test_a_module_in_a_package_of_the_folder_is_imported(folder: Path) -> None:
     (folder / "own_package").mkdir()
     write(folder / "own_package", "inner", "def train(job): return 7\n")
-    assert load_function("own_package.inner:train", folder)(None) == 7  # type: ignore[arg-type, comparison-overlap]
+    assert load_function("own_package.inner:train", folder)(None) == 7
 
 
 def test_an_edited_function_is_the_new_one(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_an_edited_function_is_the_new_one(folder: Path) -> None:
     digest = digest_of(first)
     write(folder, "own_edited", "def train(job): return 1234\n")
     second = load_function("own_edited:train", folder)
-    assert second(None) == 1234  # type: ignore[arg-type, comparison-overlap]
+    assert second(None) == 1234
     assert digest_of(second) not in ("", digest)
 
 
@@ -101,15 +101,17 @@ def test_a_value_that_is_no_function_is_refused(folder: Path) -> None:
     assert "is int, and not a function" in refusal("own_value:train", folder)
 
 
-def test_a_module_of_another_place_with_the_same_name_is_named(folder: Path) -> None:
-    first, second = folder / "first", folder / "second"
-    for place in (first, second):
+def test_a_module_of_another_folder_with_the_same_name_is_the_one_of_its_folder(folder: Path) -> None:
+    for number, place in enumerate((folder / "first", folder / "second")):
         place.mkdir()
-        write(place, "own_twin", "def train(job): return 1\n")
-    load_function("own_twin:train", first)
-    message = refusal("own_twin:train", second)
-    assert str(first / "own_twin.py") in message
-    assert str(second / "own_twin.py") in message
+        write(place, "own_twin", f"def train(job): return {number}\n")
+        assert load_function("own_twin:train", place)(None) == number
+
+
+def test_a_module_that_hides_the_one_of_the_folder_is_named(folder: Path) -> None:
+    write(folder, "json", "def train(job): return 1\n")
+    message = refusal("json:train", folder)
+    assert str(folder / "json.py") in message
     assert message.endswith("give the file another name")
 
 

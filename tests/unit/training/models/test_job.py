@@ -50,10 +50,10 @@ def test_numbers_of_numpy_and_other_bytes_are_accepted() -> None:
         (TrainedModel({"val_auc": math.nan}, FILES), "returned the metric 'val_auc' as nan, not as a finite number"),
         (TrainedModel({"loss": math.inf}, FILES), "returned the metric 'loss' as inf, not as a finite number"),
         (TrainedModel({"good": True}, FILES), "returned the metric 'good' as True, not as a finite number"),
-        (TrainedModel({"good": "0.7"}, FILES), "returned the metric 'good' as '0.7', not as a finite number"),  # type: ignore[dict-item]
+        (TrainedModel({"good": "0.7"}, FILES), "returned the metric 'good' as '0.7', not as a finite number"),
         (TrainedModel({}, FILES), "returned no metrics"),
         (TrainedModel({"val_auc": 0.7}, {}), "returned no files"),
-        (TrainedModel({"val_auc": 0.7}, {"w": "text"}), "returned the file 'w' as str, not as bytes"),  # type: ignore[dict-item]
+        (TrainedModel({"val_auc": 0.7}, {"w": "text"}), "returned the file 'w' as str, not as bytes"),
         (TrainedModel({"val_auc": 0.7}, {"../w": b""}), "the file '../w' which is not a path below a folder"),
         (TrainedModel({"val_auc": 0.7}, {"/w": b""}), "the file '/w' which is not a path below a folder"),
         (TrainedModel({"val_auc": 0.7}, {"": b""}), "the file '' which is not a path below a folder"),

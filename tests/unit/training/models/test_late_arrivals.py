@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pytest
 
 from examples.late_arrivals import Baseline, Encoder, Reader, score, train
 from millrace.errors import UsageError
-from millrace.training.models import TrainedModel, TrainingJob, files_of, unpack_arrays
+from millrace.training.models import TrainedModel, TrainingJob, files_of, pack_arrays, unpack_arrays
 from tests.unit.training.models.small import SmallDataset, raw_rows, small_recipe
 
 ROWS = 20_000
@@ -47,7 +47,7 @@ def test_stored_files_score_raw_rows_as_the_training_did(trained: TrainedModel) 
     dataset = SmallDataset(RAW, RECIPE)
     weights = unpack_arrays(trained.files["weights.npz"])["weights"]
     encoder, reader = Encoder.of(RECIPE), Reader(job())
-    columns = reader.columns({name: values for name, values in dataset.columns.items()})
+    columns = reader.columns(dataset.columns)
     expected = encoder.probabilities(weights, columns)
     files = stored(trained)
     scores = score(files, RAW)
@@ -73,22 +73,12 @@ def test_a_column_of_nulls_is_an_indicator(trained: TrainedModel) -> None:
     encoder = Encoder.of(recipe)
     weights = np.zeros(int(encoder.is_number.sum() + encoder.sizes.sum()) + 1)
     weights[2] = 1.0
-    files = {"weights.npz": _packed(encoder, weights), "recipe.json": stored_recipe(recipe)}
-    scores = score(files, pa.table({"hour": [7, 7], "temp": [1.0, None], "carrier": ["AA", "AA"]}))
+    arrays = {each.name: np.asarray(getattr(encoder, each.name)) for each in fields(encoder)}
+    files = {"weights.npz": pack_arrays({**arrays, "weights": weights})}
+    scores = score(
+        files_of(files, recipe, {}, ""), pa.table({"hour": [7, 7], "temp": [1.0, None], "carrier": ["AA", "AA"]})
+    )
     assert scores[1] > scores[0]
-
-
-def _packed(encoder: Encoder, weights: np.ndarray) -> bytes:
-    from millrace.training.models import pack_arrays
-
-    names = ("names", "is_number", "lows", "scales", "sizes", "means", "stds")
-    return pack_arrays({**{name: np.asarray(getattr(encoder, name)) for name in names}, "weights": weights})
-
-
-def stored_recipe(recipe: object) -> bytes:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(recipe)).encode()  # type: ignore[call-overload]
 
 
 def test_the_baseline_is_the_rate_of_a_cell_and_of_all_rows_in_a_small_one() -> None:

@@ -30,11 +30,11 @@ def last(sink: MemorySink) -> dict[str, Any]:
 
 def test_curves_have_the_steps_of_the_loader_that_is_followed() -> None:
     sink, loader = MemorySink(), Position()
-    with progress.task(TaskIdentity("python", "run", "train"), kind="train", sinks=[sink]) as task:
-        with JobProgress(task) as reported:
-            reported.follow(loader, epochs=2)
-            for loader.step in (3, 6):
-                reported.report(loss=1 / loader.step)
+    task = progress.task(TaskIdentity("python", "run", "train"), kind="train", sinks=[sink])
+    with task, JobProgress(task) as reported:
+        reported.follow(loader, epochs=2)
+        for loader.step in (3, 6):
+            reported.report(loss=1 / loader.step)
     assert curves(sink)["loss"] == [[3, 1 / 3], [6, 1 / 6]]
     assert (last(sink)["kind"], last(sink)["total"], last(sink)["done"]) == ("train", 100, 30)
     assert last(sink)["metrics"]["loss"] == 1 / 6
