@@ -54,7 +54,9 @@ def cut_sql(splits: CutSplits, at: str, *, otherwise: int) -> str:
 
     Rows that fulfil no condition have the position ``otherwise``.
     """
-    whens = [f"WHEN {_condition_sql(at, name, text)} THEN {i}" for i, (name, text) in enumerate(splits.conditions.items())]
+    whens = [
+        f"WHEN {_condition_sql(at, name, text)} THEN {i}" for i, (name, text) in enumerate(splits.conditions.items())
+    ]
     return f"CASE {' '.join(whens)} ELSE {otherwise} END"
 
 
