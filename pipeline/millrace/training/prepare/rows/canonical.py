@@ -1,4 +1,4 @@
-r"""The canonical text of a key, and the hashes that decide a row's split and its place; other programs can compute them.
+r"""The canonical text of a key, and the hashes that decide a row's split and order; other programs can compute them.
 
 The canonical text of several values is that of each value, joined by ``|``:
 
@@ -23,7 +23,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -81,7 +81,7 @@ def _value_text(value: Any) -> str:
 
 def _nanoseconds_text(value: np.datetime64) -> str:
     digits = int(value.astype(np.int64)) % 10**9
-    unit = "s" if not digits else "ns" if digits % 1000 else "us"
+    unit: Literal["s", "us", "ns"] = "s" if not digits else "ns" if digits % 1000 else "us"
     return f"{np.datetime_as_string(value, unit=unit)}Z"
 
 
@@ -146,4 +146,4 @@ def is_text(kind: pa.DataType) -> bool:
     types = pa.types
     if types.is_dictionary(kind):
         return is_text(kind.value_type)
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

@@ -40,8 +40,8 @@ def _check_unique(engine: Engine, table: str, key: Sequence[str], what: str) -> 
         )
         ((*values, count),) = engine.rows(repeated)
         raise UsageError(
-            f"the key {', '.join(key)} is not unique in {what}: {rows:,} rows have {keys:,} keys; the first repeated one is "
-            f"{_shown(values)}, in {count:,} rows",
+            f"the key {', '.join(key)} is not unique in {what}: {rows:,} rows have {keys:,} keys; the first repeated "
+            f"one is {_shown(values)}, in {count:,} rows",
             hint="add a column to key, or make the query return one row for each key",
             expected=rows,
             actual=keys,
@@ -93,8 +93,8 @@ def _known_too_late(
         f"SELECT {keys}, {known}, {AT} FROM {placing.table} WHERE {condition} ORDER BY {keys} LIMIT 1"
     )
     return UsageError(
-        f"input {alias!r} is joined before it is known: {name!r} is later than at in {late:,} rows, first in that of key "
-        f"{_shown(values)}: known at {_time(known_at)}, prediction at {_time(at)}",
+        f"input {alias!r} is joined before it is known: {name!r} is later than at in {late:,} rows, first in that of "
+        f"key {_shown(values)}: known at {_time(known_at)}, prediction at {_time(at)}",
         hint="join only rows that are known by the moment of prediction",
         column=name,
         expected=_time(at),

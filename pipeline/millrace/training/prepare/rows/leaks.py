@@ -37,8 +37,8 @@ def leak_warnings(
         for feature, auc in _aucs(engine, placing, some, classes[1], sample_rows / train_rows):
             if auc is not None and max(auc, 1 - auc) > LEAK_AUC:
                 warnings.append(
-                    f"the feature {feature.name!r} alone has an AUC of {auc:.2f} for the target; check that it is known "
-                    "at the moment of prediction"
+                    f"the feature {feature.name!r} alone has an AUC of {auc:.2f} for the target; check that it is "
+                    "known at the moment of prediction"
                 )
     return tuple(warnings)
 

@@ -25,8 +25,8 @@ def check_nulls(engine: Engine, placing: Placing) -> None:
     for feature, nulls in zip(without, found[: len(without)], strict=True):
         if nulls:
             raise UsageError(
-                f"the feature {feature.name!r} of type {feature.stored} is null in {nulls:,} of {rows:,} rows, and nulls has "
-                "no rule for it",
+                f"the feature {feature.name!r} of type {feature.stored} is null in {nulls:,} of {rows:,} rows, and "
+                "nulls has no rule for it",
                 hint=f"give a constant, {DROP} or {INDICATOR}, or cast it to DOUBLE in the query",
                 column=feature.name,
             )

@@ -102,7 +102,7 @@ def _check_hashed(result: pa.Schema, uses: Mapping[str, tuple[str, ...]]) -> Non
         for name in names:
             if not has_canonical_text(result.field(name).type):
                 raise UsageError(
-                    f"the column {name!r} of {use} is of type {result.field(name).type}, whose values have no exact text",
+                    f"the column {name!r} of {use} is of type {result.field(name).type}, which has no exact text",
                     hint="cast it to a whole number, a decimal, a date, a time stamp or VARCHAR in the query",
                     column=name,
                 )

@@ -38,7 +38,7 @@ def weight_limits(splits: HashSplits) -> tuple[int, ...]:
         if not (math.isfinite(weight) and weight > 0):
             raise UsageError(f"the weight {weight} of split {name!r} is not a number above 0", hint="leave it out")
     weights = [Fraction(str(weight)) for weight in splits.weights.values()]
-    if abs(sum(weights) - 1) > _TOLERANCE:
+    if abs(sum(weights, Fraction(-1))) > _TOLERANCE:
         raise UsageError(f"the weights of the splits sum to {float(sum(weights)):.10g}", hint="give weights of sum 1")
     limits = [math.ceil(sum(weights[: end + 1]) * _NUMBERS) for end in range(len(weights))]
     return (*limits[:-1], _NUMBERS)
