@@ -96,9 +96,9 @@ def text_sql(columns: Iterable[tuple[str, pa.DataType]]) -> str:
     return f" || {literal(SEPARATOR)} || ".join(parts)
 
 
-def split_number_sql(text: str, seed: int) -> str:
-    """Return SQL for ``split_number`` of an expression."""
-    return f"CAST('0x' || substr(md5({_salted(text, f'split/{seed}')}), 1, {SPLIT_DIGITS}) AS BIGINT)"
+def split_digits_sql(text: str, seed: int) -> str:
+    """Return SQL for all hexadecimal digits of the hash for the split; they compare with others like numbers."""
+    return f"md5({_salted(text, f'split/{seed}')})"
 
 
 def order_number_sql(text: str, seed: int) -> str:

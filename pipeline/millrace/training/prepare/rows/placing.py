@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from millrace.training.prepare.engine import WORK, Engine, quoted
 from millrace.training.prepare.entry import CutSplits, HashSplits, Preparation
-from millrace.training.prepare.rows.canonical import order_number_sql, split_number_sql, text_sql
+from millrace.training.prepare.rows.canonical import order_number_sql, split_digits_sql, text_sql
 from millrace.training.prepare.rows.labels import Labels
 from millrace.training.prepare.rows.plan import RowsPlan
 from millrace.training.prepare.rows.splitting import cut_sql, split_names, weight_limits, weight_sql
@@ -115,4 +115,4 @@ def _split_sql(preparation: Preparation, plan: RowsPlan, *, otherwise: int) -> s
     if not isinstance(splits, HashSplits):
         return cut_sql(splits, f"m.{AT}", otherwise=otherwise)
     text = text_sql((f"r.{quoted(name)}", plan.result.field(name).type) for name in plan.by)
-    return weight_sql(weight_limits(splits), split_number_sql(text, preparation.seed))
+    return weight_sql(weight_limits(splits), split_digits_sql(text, preparation.seed))

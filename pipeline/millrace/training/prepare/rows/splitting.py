@@ -40,8 +40,8 @@ def weight_limits(splits: HashSplits) -> tuple[int, ...]:
     weights = [Fraction(str(weight)) for weight in splits.weights.values()]
     if abs(sum(weights, Fraction(-1))) > _TOLERANCE:
         raise UsageError(f"the weights of the splits sum to {float(sum(weights)):.10g}", hint="give weights of sum 1")
-    limits = [math.ceil(sum(weights[: end + 1]) * _NUMBERS) for end in range(len(weights))]
-    return (*limits[:-1], _NUMBERS)
+    limits = [math.ceil(sum(weights[: end + 1]) * _NUMBERS) for end in range(len(weights) - 1)]
+    return (*(min(limit, _NUMBERS - 1) for limit in limits), _NUMBERS)
 
 
 def split_of(number: int, limits: Sequence[int]) -> int:
@@ -60,9 +60,9 @@ def cut_sql(splits: CutSplits, at: str, *, otherwise: int) -> str:
     return f"CASE {' '.join(whens)} ELSE {otherwise} END"
 
 
-def weight_sql(limits: Sequence[int], number: str) -> str:
-    """Return SQL for the position of a row's split from an expression for its ``split_number``."""
-    whens = [f"WHEN {number} < {limit} THEN {place}" for place, limit in enumerate(limits[:-1])]
+def weight_sql(limits: Sequence[int], digits: str) -> str:
+    """Return SQL for the position of a row's split from an expression for the digits of its hash."""
+    whens = [f"WHEN {digits} < '{limit:0{SPLIT_DIGITS}x}' THEN {place}" for place, limit in enumerate(limits[:-1])]
     return f"CASE {' '.join(whens)} ELSE {len(limits) - 1} END" if whens else "0"
 
 
