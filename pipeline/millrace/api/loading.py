@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,30 @@ class Loading(Reports):
                     error.refusal,
                 ) from None
 
-    def publish(self, plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
-        """Make the version visible, as a whole or not at all, and return the report of the load."""
+    def publish(
+        self,
+        plan: LoadPlan,
+        results: Sequence[SplitResult],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        schema_metadata: Mapping[bytes, bytes] | None = None,
+    ) -> LoadReport:
+        """Make the version visible, as a whole or not at all, and return the report of the load.
+
+        ``settings`` are further settings of the version, such as ``inputs``: the full references of the versions that
+        it was made from. Raises ``VersionNotFoundError`` if one of them is deleted. ``schema_metadata`` is added to the
+        metadata of the version's schema.
+        """
         with catalogue_writes(self.cassandra) as writes:
-            return publish(self.catalogue, CatalogueWriter(self.cassandra, writes), writes, plan, results)
+            return publish(
+                self.catalogue,
+                CatalogueWriter(self.cassandra, writes),
+                writes,
+                plan,
+                results,
+                settings=settings,
+                schema_metadata=schema_metadata,
+            )
 
     def load(
         self,
