@@ -67,10 +67,12 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
     declared = {} if keep else declared_keeps()
     if dataset and not keep and dataset not in declared:
         raise AirflowSkipException("neither the form nor a declared source gives a number of versions to keep")
+    from millrace.store import Lineage
+
     marked: list[str] = []
     with step("maintain", dataset=dataset or "") as (store, task):
         names = [reference.partition("@")[0] for reference in _latest(store, params)]
-        for name in store.derived_first(names):
+        for name in Lineage.read(store.catalogue.reader.rows).derived_first(names):
             if versions := keep or declared.get(name):
                 marked += store.prune(name, int(versions)).marked
         if not dataset:

@@ -126,8 +126,8 @@ class Maintenance(StoreConnection):
         """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
 
         ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for a version that is
-        removed or was withdrawn, or whose inputs are deleted: restore those first. Raises ``UsageError`` for one that is
-        not deleted, and ``StoreUnavailableError`` while a node is down.
+        removed or was withdrawn, or whose inputs are deleted: restore those first. Raises ``UsageError`` for one that
+        is not deleted, and ``StoreUnavailableError`` while a node is down.
         """
         return self._deletion.undelete(reference, dry_run=dry_run)
 

@@ -53,9 +53,10 @@ def publish(
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
-    columns. Raises ``VersionNotFoundError`` if the version or one of its inputs was deleted meanwhile. Raises ``LoadSupersededError`` if an
-    incremental load and a concurrent one have loaded the same file, and the other one stays. After such an error the
-    version is not visible. There is one exception: the data was replaced while the version's row was written.
+    columns. Raises ``VersionNotFoundError`` if the version or one of its inputs was deleted meanwhile. Raises
+    ``LoadSupersededError`` if an incremental load and a concurrent one have loaded the same file, and the other one
+    stays. After such an error the version is not visible. There is one exception: the data was replaced while the
+    version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,

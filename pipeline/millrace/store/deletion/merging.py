@@ -21,9 +21,7 @@ def merged_with(catalogue: Catalogue, graph: VersionGraph, version: Version) -> 
         return ()
     loaded = _loads(catalogue, version) if version.mode == "incremental" else {}
     others = [head for head in heads if head.label != version.label]
-    return tuple(
-        head.label for head in others if not _loaded_apart(loaded, _loads(catalogue, head) if loaded else {})
-    )
+    return tuple(head.label for head in others if not _loaded_apart(loaded, _loads(catalogue, head) if loaded else {}))
 
 
 def _loads(catalogue: Catalogue, version: Version) -> dict[str, set[str]]:

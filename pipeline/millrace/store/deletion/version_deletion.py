@@ -89,8 +89,9 @@ class VersionDeletion:
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
 
-        Versions that a visible version was made from are kept, too, and are not counted. Appends that no merge holds yet are kept too, because no other version holds their rows. Rejects that a visible
-        version names are kept, and for 90 days those that no version has named.
+        Versions that a visible version was made from are kept, too, and are not counted. Appends that no merge holds
+        yet are kept too, because no other version holds their rows. Rejects that a visible version names are kept, and
+        for 90 days those that no version has named.
         """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")

@@ -81,9 +81,9 @@ class Lineage:
         return layers
 
     def derived_first(self, names: Sequence[str]) -> list[str]:
-        """Return the names of datasets in the order in which they can be pruned, each before the datasets of its inputs.
+        """Return the names of datasets in the order of pruning, each before the datasets of its inputs.
 
-        Otherwise the order stays.
+        The other names keep their order.
         """
         ordered: list[str] = []
         seen: set[str] = set()
