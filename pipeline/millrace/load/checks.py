@@ -126,7 +126,7 @@ def check_inputs(catalogue: Catalogue, plan: LoadPlan, inputs: Mapping[str, str]
     """
     for alias, reference in inputs.items():
         name, selector = parse_reference(reference)
-        if selector.full is None:
+        if selector.full is None or reference != f"{name}@{selector}":
             raise UsageError(
                 f"the input {alias} of {plan.dataset} is {reference!r}, which is not a full version",
                 hint="give it like flights@12-3fa9c1",

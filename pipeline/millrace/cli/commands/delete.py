@@ -49,7 +49,8 @@ def command(invocation: Invocation, /, name: str, with_derived: bool, dry_run: b
             shown = store.delete(name, whole=is_dataset, dry_run=True, with_derived=True)
             if not yes:
                 show_marked(shown)
-            confirmed(f"delete these {len(shown.marked)} versions and their tags", yes=yes)
+            count = len(shown.marked)
+            confirmed(f"delete {f'these {count} versions' if count != 1 else 'this version'} and the tags", yes=yes)
         elif is_dataset and not dry_run and not yes:
             count = len(store.versions(dataset))
             confirmed(f"delete {dataset} with all of its {count} versions", yes=yes)

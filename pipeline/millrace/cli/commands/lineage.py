@@ -14,11 +14,12 @@ from millrace.cli.output import print_lines
 def command(invocation: Invocation, /, name: str) -> None:
     """Show the versions that a version was made from, and the visible ones that were made from it, as two trees.
 
-    Training data is made from other datasets, and a model from training data. An input is marked as deleted (undelete
-    may restore it) or removed. A version that occurs again has its own tree only once.
+    Training data is made from other datasets, and a model from training data. The state of an input that is not visible
+    is shown: deleted (undelete may restore it), withdrawn (by its own load) or removed. A version that occurs again has
+    its own tree only once.
 
     JSON: version, made_from (the direct inputs by alias), made_into (the versions made from it directly), and versions,
-    all of the graph by reference: state (visible, deleted or removed), inputs, rows, committed_at.
+    all of the graph by reference: state (visible, deleted, withdrawn or removed), inputs, rows, committed_at.
 
     \b
     Example:

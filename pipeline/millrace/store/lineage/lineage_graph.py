@@ -8,7 +8,7 @@ from typing import Any
 
 from millrace.names import parse_reference
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.version import Version
+from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.lineage.lineage import Lineage
 
@@ -33,11 +33,13 @@ class LineageGraph:
         return self._outputs(self.reference)
 
     def state(self, reference: str) -> str:
-        """Return ``visible``, ``deleted`` (undelete may restore it) or ``removed``."""
+        """Return ``visible``, ``deleted`` (undelete may restore it), ``withdrawn`` (by its own load) or ``removed``."""
         version = self.versions.get(reference)
         if version is None or version.purged_at is not None:
             return "removed"
-        return "visible" if version.deleted_at is None else "deleted"
+        if version.deleted_at is None:
+            return "visible"
+        return "withdrawn" if version.mark == WITHDRAWN else "deleted"
 
     def text(self) -> str:
         """Return the graph as two trees of text lines. A version that occurs again has its own tree only once."""
