@@ -242,6 +242,9 @@ with store.resume(state, global_batch_rows=4, columns=["month"], rank=0, world_s
 # == Dataset.__arrow_c_stream__
 assert pl.DataFrame(flights).height == 4  # polars, DuckDB, pandas and pyarrow read a dataset by this method
 
+# == Store.lineage
+print(store.lineage("flights").text())  # the same as: millrace lineage flights
+
 # == Store.delete
 store.delete("flights@1", dry_run=True)  # reports the effect, deletes nothing
 store.delete("flights@1")

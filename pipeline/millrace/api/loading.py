@@ -99,15 +99,29 @@ class Loading(Reports):
                 ) from None
 
     def publish(
-        self, plan: LoadPlan, results: Sequence[SplitResult], *, settings: Mapping[str, Any] | None = None
+        self,
+        plan: LoadPlan,
+        results: Sequence[SplitResult],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        schema_metadata: Mapping[bytes, bytes] | None = None,
     ) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load.
 
-        ``settings`` are further settings of the version.
+        ``settings`` are further settings of the version, such as ``inputs``: the full references of the versions that
+        it was made from. Raises ``VersionNotFoundError`` if one of them is deleted. ``schema_metadata`` is added to the
+        metadata of the version's schema.
         """
         with catalogue_writes(self.cassandra) as writes:
-            catalogue_writer = CatalogueWriter(self.cassandra, writes)
-            return publish(self.catalogue, catalogue_writer, writes, plan, results, settings=settings)
+            return publish(
+                self.catalogue,
+                CatalogueWriter(self.cassandra, writes),
+                writes,
+                plan,
+                results,
+                settings=settings,
+                schema_metadata=schema_metadata,
+            )
 
     def load(
         self,

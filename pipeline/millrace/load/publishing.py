@@ -41,19 +41,22 @@ def publish(
     results: Sequence[SplitResult],
     *,
     settings: Mapping[str, Any] | None = None,
+    schema_metadata: Mapping[bytes, bytes] | None = None,
 ) -> LoadReport:
     """Publish the version of a plan and return the report of the load.
 
     Readers see either the whole version or none of it. Publishing the same plan again returns the same version.
     Versions that were published since the plan was made stay visible: see ``VersionGraph.base``.
 
-    ``settings`` are further settings of the version.
+    ``settings`` are further settings of the version. With ``inputs`` (full references by alias) the version is made
+    from others, and its dataset is registered as such. ``schema_metadata`` is added to the metadata of its schema.
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
-    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. Raises ``LoadSupersededError`` if an
-    incremental load and a concurrent one have loaded the same file, and the other one stays. After such an error the
-    version is not visible. There is one exception: the data was replaced while the version's row was written.
+    columns. Raises ``VersionNotFoundError`` if the version or one of its inputs was deleted meanwhile. Raises
+    ``LoadSupersededError`` if an incremental load and a concurrent one have loaded the same file, and the other one
+    stays. After such an error the version is not visible. There is one exception: the data was replaced while the
+    version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
@@ -64,7 +67,9 @@ def publish(
     """
     times = StageTimes(_load_seconds(results))
     with times.stage("publish"):
-        report = _publish(catalogue, catalogue_writer, writes, plan, results, dict(settings or {}))
+        report = _publish(
+            catalogue, catalogue_writer, writes, plan, results, dict(settings or {}), dict(schema_metadata or {})
+        )
     return replace(report, stages=times.seconds)
 
 
@@ -83,6 +88,7 @@ def _publish(
     plan: LoadPlan,
     results: Sequence[SplitResult],
     further: Mapping[str, Any],
+    schema_metadata: Mapping[bytes, bytes],
 ) -> LoadReport:
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
@@ -95,7 +101,9 @@ def _publish(
         settings = {"replays": plan.replays, "rejects": rejects}
         settings = {**{name: value for name, value in settings.items() if value}, **further}
         files = added_files(plan, ordered)
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
+        steps = VersionRowWriter(
+            catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings, schema_metadata
+        )
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
