@@ -193,7 +193,7 @@ def test_a_preparation_fetches_only_the_tiles_of_used_columns(loaded: Store) -> 
 def test_a_preview_has_the_columns_and_the_first_rows_of_the_result(loaded: Store) -> None:
     plan = make_prepare_plan(loaded.catalogue, late_trips(), run="run")
     shown = loaded.preview_preparation(plan, head=3)
-    assert [name for name, _ in shown.columns] == ["id", "city", "start", "distance", "temp", "weather_known_at"]
+    assert [name for name, _ in shown.columns] == ["id", "city", "distance", "temp", "weather_known_at"]
     assert shown.head is not None
     assert shown.head.num_rows == 3
     assert not shown.sampled
