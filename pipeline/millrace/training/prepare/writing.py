@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 from uuid import uuid4
@@ -137,17 +138,19 @@ def _fetch(
     task.set_total(_fetched(inputs) + inputs[plan.preparation.main].version.rows)
     done = 0
     for alias, dataset in inputs.items():
-        need, before = query.needs[alias], done
+        need = query.needs[alias]
         task.phase(f"fetch {alias}")
         hidden = plan.preparation.after if alias == plan.preparation.main else ()
         schema = pa.schema([dataset.schema.field(name) for name in need.columns])
         batches = dataset.to_batches(list(need.columns), need.filter)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
-        engine.add_input(
-            alias, reader, hidden=hidden, progress=lambda rows, before=before: task.advance_to(before + rows)
-        )
+        engine.add_input(alias, reader, hidden=hidden, progress=partial(_fetched_rows, task, done))
         done += dataset.version.rows
     task.advance_to(done)
+
+
+def _fetched_rows(task: ProgressTask, before: int, rows: int) -> None:
+    task.advance_to(before + rows)
 
 
 @dataclass
