@@ -57,7 +57,10 @@ def made_rows(
 ) -> Iterator[PreparedRows]:
     """Give the prepared rows, within the time of the engine."""
     query = check_query(entry, {alias: table.schema for alias, table in tables.items()})
-    with Scratch(folder, name=entry.name) as scratch, Engine(scratch, memory_bytes=memory_bytes, threads=threads) as engine:
+    with (
+        Scratch(folder, name=entry.name) as scratch,
+        Engine(scratch, memory_bytes=memory_bytes, threads=threads) as engine,
+    ):
         for alias, need in query.needs.items():
             hidden = entry.after if alias == entry.main else ()
             engine.add_input(alias, tables[alias].select(need.columns).to_reader(), hidden=hidden)
@@ -66,7 +69,12 @@ def made_rows(
 
 
 def prepare(
-    folder: Path, entry: Preparation, tables: Mapping[str, pa.Table] | pa.Table, *, batch_rows: int = 4096, **options: Any
+    folder: Path,
+    entry: Preparation,
+    tables: Mapping[str, pa.Table] | pa.Table,
+    *,
+    batch_rows: int = 4096,
+    **options: Any,
 ) -> Prepared:
     """Return the whole prepared data; one table is the input ``facts``."""
     inputs = {"facts": tables} if isinstance(tables, pa.Table) else tables

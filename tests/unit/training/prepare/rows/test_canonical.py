@@ -137,7 +137,11 @@ def test_a_time_has_the_same_text_in_each_zone_unit_and_session() -> None:
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_nanoseconds_have_nine_digits_where_they_are_not_zero(numbers: list[int]) -> None:
-    rounded = [*numbers, *(number // 1000 * 1000 for number in numbers), *(number // 10**9 * 10**9 for number in numbers)]
+    rounded = [
+        *numbers,
+        *(number // 1000 * 1000 for number in numbers),
+        *(number // 10**9 * 10**9 for number in numbers),
+    ]
     array = pa.array(np.array(rounded, np.int64)).cast(pa.timestamp("ns"))
     expected = [canonical_text([np.datetime64(number, "ns")]) for number in rounded]
     assert from_sql([array], text_sql([("c0", array.type)])) == expected

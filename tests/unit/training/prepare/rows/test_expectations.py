@@ -27,7 +27,9 @@ def recipe(**fields: object) -> Recipe:
 
 def test_figures_within_the_limits_give_no_line() -> None:
     assert check_expectations(Expectations(), recipe()) == []
-    assert check_expectations(Expectations(rows_min=90, dropped_max_percent=10, target_share=(0.3, 0.4)), recipe()) == []
+    assert (
+        check_expectations(Expectations(rows_min=90, dropped_max_percent=10, target_share=(0.3, 0.4)), recipe()) == []
+    )
 
 
 def test_each_exceeded_limit_gives_a_line_with_both_figures() -> None:

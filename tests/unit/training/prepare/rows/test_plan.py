@@ -31,7 +31,10 @@ def test_key_and_by_come_first_and_features_of_one_type_are_neighbours() -> None
         "image": pa.list_(pa.float32(), 4), "d": pa.bool_(), "place": pa.string(), "e": pa.int32(),
     }  # fmt: skip
     made = plan(
-        columns, categories=("kind", "place"), splits=HashSplits(SPLITS, ("day",)), nulls={"b": "indicator", "a": "mean"}
+        columns,
+        categories=("kind", "place"),
+        splits=HashSplits(SPLITS, ("day",)),
+        nulls={"b": "indicator", "a": "mean"},
     )
     assert made.stored_schema(pa.bool_()) == pa.schema({
         "id": pa.int64(), "day": pa.date32(), "target": pa.bool_(), "a": pa.float32(), "c": pa.float32(), "b": pa.int32(),

@@ -198,7 +198,9 @@ def test_a_target_of_one_class_is_refused(tmp_path: Path) -> None:
 def test_a_class_only_outside_of_train_has_weight_zero(tmp_path: Path) -> None:
     table = facts(40).append_column("t", pa.array([datetime(2020, 1, 1) + timedelta(days=i) for i in range(40)]))
     cuts = CutSplits({"train": "< 2020-02-01", "test": "rest"})
-    entry = preparation("SELECT id, a FROM facts", splits=cuts, at="t", target="CASE WHEN id >= 35 THEN 9 ELSE id % 2 END")
+    entry = preparation(
+        "SELECT id, a FROM facts", splits=cuts, at="t", target="CASE WHEN id >= 35 THEN 9 ELSE id % 2 END"
+    )
     recipe = prepare(tmp_path, entry, table).recipe
     assert recipe.classes == (0, 1, 9)
     assert recipe.class_weights == pytest.approx((31 / (3 * 16), 31 / (3 * 15), 0.0))
@@ -229,7 +231,9 @@ def label_spread(labels: Any) -> float:
 
 def test_label_sorted_input_is_stored_as_well_mixed_as_a_full_shuffle(tmp_path: Path) -> None:
     rows = 400_000
-    table = pa.table({"id": np.arange(rows), "y": np.arange(rows) >= rows * 0.7, "a": np.arange(rows, dtype=np.float32)})
+    table = pa.table(
+        {"id": np.arange(rows), "y": np.arange(rows) >= rows * 0.7, "a": np.arange(rows, dtype=np.float32)}
+    )
     stored = prepare(tmp_path, preparation(splits=HashSplits({"train": 0.9, "test": 0.1})), table).splits["train"]
     labels = np.array(stored["target"]).astype(np.float64)
     shuffles = [label_spread(np.random.default_rng(seed).permutation(labels)) for seed in range(5)]

@@ -22,8 +22,14 @@ SPLITS = HashSplits({"train": 0.7, "val": 0.15, "test": 0.15})
 
 def test_limits_are_exact_parts_of_sixteen_to_the_thirteenth() -> None:
     limits = weight_limits(SPLITS)
-    assert limits == (-(-16**13 * 7 // 10), -(-16**13 * 85 // 100), 16**13)
-    assert [split_of(number, limits) for number in (0, limits[0] - 1, limits[0], limits[1], 16**13 - 1)] == [0, 0, 1, 2, 2]
+    assert limits == (-(-(16**13) * 7 // 10), -(-(16**13) * 85 // 100), 16**13)
+    assert [split_of(number, limits) for number in (0, limits[0] - 1, limits[0], limits[1], 16**13 - 1)] == [
+        0,
+        0,
+        1,
+        2,
+        2,
+    ]
 
 
 def test_sql_splits_like_python() -> None:
