@@ -131,9 +131,11 @@ def _template(kind: pa.DataType) -> str | None:
 
 
 def _timestamp_template(kind: pa.DataType) -> str:
-    # Not CAST, which depends on the session's time zone.
-    moment = "make_timestamp(epoch_us({0}))"
-    whole = f"epoch_us({{0}}) % 1000000 = 0 THEN strftime({moment}, '{_SECONDS}Z')"
+    # A time with a zone is not cast, because that depends on the zone of the session. Seconds and milliseconds are cast,
+    # because epoch_us makes nanoseconds of them, which end in the year 2262.
+    source = "CAST({0} AS TIMESTAMP)" if kind.unit in ("s", "ms") and kind.tz is None else "{0}"
+    moment = f"make_timestamp(epoch_us({source}))"
+    whole = f"epoch_us({source}) % 1000000 = 0 THEN strftime({moment}, '{_SECONDS}Z')"
     micro = f"strftime({moment}, '{_SECONDS}.%fZ')"
     if kind.unit != "ns":
         return f"CASE WHEN {whole} ELSE {micro} END"
