@@ -68,7 +68,7 @@ def test_the_dataset_is_registered_before_the_version_is_visible(
 
 @pytest.mark.parametrize("reference", ["flights", "flights@1", "flights@latest", "flights@01-{hex}"])
 def test_an_input_is_a_full_reference(store: Store, csv: Csv, flights: str, reference: str) -> None:
-    with pytest.raises(UsageError, match="the input data of late is .* which is not a full version"):
+    with pytest.raises(UsageError, match=r"the input data of late is .* which is not a full version"):
         publish(store, csv(3), {"data": reference.format(hex=flights[-6:])})
     assert store.catalogue.versions("late") == []
 
