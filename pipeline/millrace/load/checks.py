@@ -123,7 +123,14 @@ def check_inputs(catalogue: Catalogue, plan: LoadPlan, inputs: Mapping[str, str]
     """Raise ``VersionNotFoundError`` if a version that the plan's version is made from is not visible.
 
     ``inputs`` has full references by alias. Raises ``StoreUnavailableError`` where a node that is down may have one.
+    Raises ``UsageError`` for an append, because a later merge would not name them.
     """
+    if inputs and plan.appends:
+        raise UsageError(
+            f"{plan.dataset}@{plan.label} appends, and is made from other versions",
+            hint="a version that is made from others replaces the one before it",
+            dataset=plan.dataset,
+        )
     for alias, reference in inputs.items():
         name, selector = parse_reference(reference)
         if selector.full is None or reference != f"{name}@{selector}":

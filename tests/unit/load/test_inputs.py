@@ -9,7 +9,7 @@ import pytest
 
 from millrace.api import Store
 from millrace.errors import StoreUnavailableError, UsageError, VersionNotFoundError
-from millrace.load import LoadReport
+from millrace.load import LoadOptions, LoadReport
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.version import WITHDRAWN, Version
 from tests.derived import made_from
@@ -68,8 +68,16 @@ def test_the_dataset_is_registered_before_the_version_is_visible(
 
 @pytest.mark.parametrize("reference", ["flights", "flights@1", "flights@latest", "flights@01-{hex}"])
 def test_an_input_is_a_full_reference(store: Store, csv: Csv, flights: str, reference: str) -> None:
-    with pytest.raises(UsageError, match="the input data of late is .* which is not a full version"):
+    with pytest.raises(UsageError, match=r"the input data of late is .* which is not a full version"):
         publish(store, csv(3), {"data": reference.format(hex=flights[-6:])})
+    assert store.catalogue.versions("late") == []
+
+
+def test_an_append_is_made_from_no_other_version(store: Store, csv: Csv, flights: str) -> None:
+    plan = store.plan("late", csv(3), LoadOptions(mode="append"), one_stream=True)
+    result = store.load_split(plan, None)
+    with pytest.raises(UsageError, match="appends, and is made from other versions"):
+        store.publish(plan, [result], settings={"inputs": {"data": flights}})
     assert store.catalogue.versions("late") == []
 
 

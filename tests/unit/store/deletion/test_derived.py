@@ -149,7 +149,7 @@ def test_tags_of_all_versions_are_reported_and_removed(store: Store, chain: dict
     store.tag(chain["late_model"], "best")
     store.tag(chain["late_model"], "good")
     store.tag(chain["flights"], "year")
-    with pytest.raises(UsageError, match="late_model was made from it|were made from it"):
+    with pytest.raises(UsageError, match="were made from it"):
         store.delete("flights", whole=True)
     shown = store.delete("flights", whole=True, with_derived=True, dry_run=True)
     tags = {chain["late_model"]: ["best", "good"], chain["flights"]: ["year"]}

@@ -97,7 +97,10 @@ def test_versions_that_name_each_other_are_one_layer() -> None:
     [
         (["flights@1", "flights@2"], []),
         (["late@1", "flights@1"], []),
-        (["late_model@2", "late_model@1", "late@1", "flights@1", "flights@2"], ["late_model@2", "late_model@1", "late@1", "flights@1"]),
+        (
+            ["late_model@2", "late_model@1", "late@1", "flights@1", "flights@2"],
+            ["late_model@2", "late_model@1", "late@1", "flights@1"],
+        ),
         (["late_model@1"], []),
     ],
 )  # fmt: skip
