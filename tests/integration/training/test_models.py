@@ -1,0 +1,79 @@
+"""A model is trained by the shipped function on a prepared version in the store, and scores rows by its stored files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from examples.late_arrivals import Encoder, Reader, score, train
+from millrace.api import Store
+from millrace.dataset import recipe_of, with_splits
+from millrace.load import LoadOptions
+from millrace.training import ModelReport, TrainingJob
+from millrace.training.models import unpack_arrays
+from tests.unit.training.models.small import CARRIERS, raw_rows, small_recipe
+
+ROWS = 60_000
+RAW = raw_rows(ROWS)
+
+
+@pytest.fixture(scope="module")
+def data(store: Store) -> Iterator[str]:
+    """Load rows as a preparation stores them: codes of categories, nulls, splits of whole chunks, and the recipe."""
+    name = f"late_{uuid4().hex[:8]}"
+    codes = {value: code for code, value in enumerate(CARRIERS, 1)}
+    table = RAW.set_column(2, "carrier", pa.array([codes.get(v, 0) for v in RAW["carrier"].to_pylist()], pa.uint16()))
+    options = LoadOptions(chunk_bytes=65_536)
+    chunks = store.load(name, table, options).chunks
+    assert chunks >= 5
+    train_end, val_end = round(chunks * 0.6), round(chunks * 0.8)
+    splits = {"train": range(train_end), "val": range(train_end, val_end), "test": range(val_end, chunks)}
+    report = store.load(name, table.cast(with_splits(small_recipe().with_recipe(table.schema), splits)), options)
+    assert report.chunks == chunks
+    yield report.reference
+
+
+@pytest.fixture(scope="module")
+def trained(store: Store, data: str) -> ModelReport:
+    return store.train(train, data, seed=7)
+
+
+def test_the_model_is_better_than_its_baseline_and_has_the_tag(store: Store, data: str, trained: ModelReport) -> None:
+    assert trained.metrics["test_auc"] > trained.baseline["test_auc"] + 0.02
+    assert (trained.data, trained.best) == (data, True)
+    assert store.version(f"{trained.dataset}@best").reference == trained.reference
+    assert store.version(trained.reference).settings["inputs"] == {"data": data}
+    assert store.run_report(trained.run) == trained
+
+
+def test_the_files_score_raw_rows_as_the_training_did(store: Store, data: str, trained: ModelReport) -> None:
+    files = store.model_files(f"{trained.dataset}@best")
+    dataset = store.dataset(data)
+    recipe = recipe_of(dataset.schema)
+    assert recipe is not None
+    reader, encoder = Reader(TrainingJob("late", dataset, recipe)), Encoder.of(recipe)
+    weights, first = unpack_arrays(files["weights.npz"])["weights"], dataset.version.rows
+    scores = []
+    for split in ("train", "val", "test"):
+        options = {"shuffle": "none", "tail": "uneven", "lanes": 1}
+        with dataset.training(split=split, global_batch_rows=1024, **options) as loader:
+            scores += [encoder.probabilities(weights, reader.columns(batch)) for batch in loader]
+    assert first == ROWS
+    np.testing.assert_array_equal(np.concatenate(scores), score(files, RAW))
+
+
+def test_the_same_seed_gives_the_same_bytes(store: Store, data: str, trained: ModelReport) -> None:
+    again = store.train(train, data, seed=7, force=True)
+    assert again.version != trained.version
+    assert store.model_files(again.reference) == store.model_files(trained.reference)
+    assert store.train(train, data, seed=7).skipped == "unchanged"
+
+
+def test_the_files_are_written_as_a_folder(store: Store, trained: ModelReport, tmp_path: Path) -> None:
+    store.dataset(trained.reference).write_files(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == list(trained.files)
