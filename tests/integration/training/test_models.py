@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from examples.late_arrivals import Encoder, Reader, score, train
 from millrace.api import Store
-from millrace.dataset import recipe_of, with_splits
-from millrace.load import LoadOptions
+from millrace.dataset import recipe_of
 from millrace.sources import restore_bytes
 from millrace.training import ModelReport, TrainingJob
 from millrace.training.models import unpack_arrays
-from tests.unit.training.models.small import CARRIERS, raw_rows, small_recipe
-
-ROWS = 60_000
-RAW = raw_rows(ROWS)
+from tests.integration.training.prepared import RAW, load_prepared
 
 
 @pytest.fixture(scope="module")
 def data(store: Store) -> str:
-    """Load rows as a preparation stores them: codes of categories, nulls, splits of whole chunks, and the recipe."""
-    name = f"late_{uuid4().hex[:8]}"
-    codes = {value: code for code, value in enumerate(CARRIERS, 1)}
-    table = RAW.set_column(2, "carrier", pa.array([codes.get(v, 0) for v in RAW["carrier"].to_pylist()], pa.uint16()))
-    options = LoadOptions(chunk_bytes=65_536)
-    chunks = store.load(name, table, options).chunks
-    assert chunks >= 5
-    train_end, val_end = round(chunks * 0.6), round(chunks * 0.8)
-    splits = {"train": range(train_end), "val": range(train_end, val_end), "test": range(val_end, chunks)}
-    report = store.load(name, table.cast(with_splits(small_recipe().with_recipe(table.schema), splits)), options)
-    assert report.chunks == chunks
-    return report.reference
+    return load_prepared(store)
 
 
 @pytest.fixture(scope="module")
