@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace import connect, progress
 from millrace.api import Store
+from millrace.dataset import Recipe, with_splits
 from millrace.errors import BadRowsError
 from millrace.load import LoadOptions, RunRecord
 from millrace.settings import load_settings
 from millrace.sources import BadRowBudget, SourceOptions
+from millrace.training import TrainedModel, TrainingJob
 
 Path("flights.csv").write_text("carrier,month,delay\nUA,1,3.5\nB6,1,\nUA,7,12.0\n")
 Path("more.csv").write_text("carrier,month,delay\nAA,8,1.5\n")
@@ -238,6 +241,25 @@ print(cost.hit_ratio, cost.memory_bytes, cost.cassandra_bytes, cost.first_batch_
 # == Store.resume
 with store.resume(state, global_batch_rows=4, columns=["month"], rank=0, world_size=2) as loader:
     assert len(list(loader)) == 1
+
+
+# == Store.train
+def mean_of_late(job: TrainingJob) -> TrainedModel:
+    with job.loader("train", global_batch_rows=2, lanes=1, columns=["hour", "target"]) as loader:
+        hours = np.concatenate([batch["hour"][batch["target"]] for batch in loader])
+    return TrainedModel(metrics={"val_score": hours.mean()}, files={"mean.txt": str(hours.mean()).encode()})
+
+
+# A version of training data, which store.prepare and millrace prepare make of declared inputs.
+late = pa.table({"hour": [7.0, 8.0, 17.0, 18.0], "target": [False, False, True, True]})
+recipe = Recipe(algorithm=1, duckdb="", entry={}, inputs={}, seed=0, key=("hour",), features=("hour",))
+store.load("late", late.cast(with_splits(recipe.with_recipe(late.schema), {"train": range(1)})))
+model = store.train(mean_of_late, "late", seed=7)  # a declared one by its name: store.train("late_arrivals")
+assert (model.dataset, model.best) == ("late_model", True)
+assert store.train(mean_of_late, "late", seed=7).skipped == "unchanged"
+
+# == Store.model_files
+assert list(store.model_files("late_model@best")) == ["mean.txt", "metrics.json", "recipe.json", "report.md"]
 
 # == Dataset.__arrow_c_stream__
 assert pl.DataFrame(flights).height == 4  # polars, DuckDB, pandas and pyarrow read a dataset by this method

@@ -15,7 +15,7 @@ import pytest
 
 from millrace.api import Store
 from millrace.store import ChunkReader, ChunkRef
-from tests.integration.training.prepared import load_inputs, preparation_of, prepare
+from tests.integration.training.small_preparation import load_inputs, preparation_of, prepare
 
 PHASES = ("plan", "fetch trips", "fetch weather", "query", "labels", "join", "check", "write", "publish", "end")
 TIMEOUT_S = 120
