@@ -9,6 +9,7 @@ from urllib.parse import quote
 from airflow.sdk import Asset, AssetAlias
 
 if TYPE_CHECKING:
+    from millrace.api import Store
     from millrace.load import LoadReport
 
 _FIELDS: Final = (
@@ -29,6 +30,19 @@ def dataset_asset(name: str, *, cluster: str, keyspace: str) -> Asset:
 
 def emit_loaded(outlet_events: Any, report: LoadReport, *, checksum: str, cluster: str, keyspace: str) -> None:
     """Record one event about the loaded version: ``_FIELDS`` of its report, and the checksum of its row, as hex."""
-    asset = dataset_asset(report.dataset, cluster=cluster, keyspace=keyspace)
     facts = json.loads(json.dumps(report.to_json()))
-    outlet_events[DATASETS].add(asset, extra={**{name: facts[name] for name in _FIELDS}, "checksum": checksum})
+    extra = {**{name: facts[name] for name in _FIELDS}, "checksum": checksum}
+    outlet_events[DATASETS].add(dataset_asset(report.dataset, cluster=cluster, keyspace=keyspace), extra=extra)
+
+
+def emit_version(outlet_events: Any, report: LoadReport, store: Store) -> None:
+    """Record one event about a version that was loaded or prepared in this store."""
+    emit_loaded(outlet_events, report, **_place(store, report.reference))
+
+
+def _place(store: Store, reference: str) -> dict[str, str]:
+    return {
+        "checksum": store.version(reference).checksum.hex(),
+        "cluster": store.cassandra.cluster_name,
+        "keyspace": store.settings.cassandra.keyspace,
+    }
