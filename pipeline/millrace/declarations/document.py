@@ -14,10 +14,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from millrace.declarations.error_text import Problem, model_problem, unknown_key, wrong_value
+from millrace.declarations.error_text import Problem, error_path, model_problem, unknown_key, wrong_value
 from millrace.declarations.yaml_file import Location, YamlFile, read_yaml
-from millrace.errors import DeclarationError
-from millrace.names import without_credentials
+from millrace.errors import DeclarationError, UsageError
+from millrace.names import nearest, without_credentials
 
 NAME_PATTERN: Final = r"[a-z][a-z0-9_]{0,38}"
 DEFAULTS: Final = "defaults"
@@ -39,7 +39,8 @@ class Section(Generic[Entry]):
 
     Of the fields of ``alternatives`` an entry that has one gets no other by default. ``applicable`` returns those of
     the defaults that apply to an entry with these fields. ``check`` returns the mistakes that only several entries
-    together show. A model is validated with the context ``{"name": NAME}``.
+    together show. ``reserved`` names are not allowed, nor names with one of ``reserved_endings``. A model is validated
+    with the context ``{"name": NAME, "folder": FOLDER}``, where FOLDER is the path of the file's folder.
     """
 
     key: str
@@ -48,6 +49,18 @@ class Section(Generic[Entry]):
     alternatives: frozenset[str] = frozenset()
     applicable: Callable[[Mapping[str, Any], dict[str, Any]], dict[str, Any]] = lambda _, defaults: defaults
     check: Callable[[Mapping[str, Entry]], list[CrossFault]] = lambda _: []
+    reserved_endings: tuple[str, ...] = ()
+
+    def name_problem(self, name: str) -> Problem | None:
+        """Return the problem of a name that no entry may have."""
+        if not re.fullmatch(NAME_PATTERN, name):
+            return Problem(
+                "is not a name", "use a lower-case letter, then up to 38 lower-case letters, digits or underscores"
+            )
+        if name in self.reserved:
+            return Problem("is a reserved name", "use another one")
+        ending = next(filter(name.endswith, self.reserved_endings), "")
+        return Problem(f"has the reserved ending {ending}", "use another name") if ending else None
 
 
 @dataclass(slots=True)
@@ -78,7 +91,23 @@ def read_declarations(path: Path, section: Section[Entry]) -> Declarations[Entry
         document = read_yaml(path, name)
     except DeclarationError as error:
         return Declarations(name, file_errors=[error])
-    return _Reader(document, section).read()
+    return _Reader(document, section, path.resolve().parent).read()
+
+
+def found(name: str, declared: Declarations[Entry], kind: str, *, hint: str) -> Entry:
+    """Return the entry with this name; ``kind`` is the word for an entry.
+
+    Raises ``UsageError`` with the nearest names, or with the hint, if there is none. Raises ``DeclarationError`` with
+    its errors if it is broken or if the file is.
+    """
+    errors = declared.file_errors or declared.entry_errors.get(name, [])
+    if errors:
+        raise DeclarationError("; ".join(map(str, errors)), **errors[0].context)
+    if name not in declared.entries:
+        near = nearest(name, declared.names)
+        near_hint = f"did you mean {' or '.join(near)}?" if near else hint
+        raise UsageError(f"no {kind} {name!r} is declared in {declared.file}", hint=near_hint)
+    return declared.entries[name]
 
 
 def _display_name(path: Path) -> str:
@@ -91,6 +120,7 @@ def _display_name(path: Path) -> str:
 class _Reader(Generic[Entry]):
     document: YamlFile
     section: Section[Entry]
+    folder: Path
 
     def read(self) -> Declarations[Entry]:
         result: Declarations[Entry] = Declarations(self.document.name, file_errors=self._file_errors())
@@ -135,8 +165,9 @@ class _Reader(Generic[Entry]):
             return None, errors or [self._error((self.section.key, name), wrong_value(values, "give a map of fields"))]
         if any(fault.path == (self.section.key, name) for fault in self.document.faults):
             return None, errors
+        context = {"name": name, "folder": self.folder}
         try:
-            entry = self.section.model.model_validate(self._merged(values or {}), context={"name": name})
+            entry = self.section.model.model_validate(self._merged(values or {}), context=context)
         except ValidationError as error:
             return None, [*errors, *self._model_errors(name, values or {}, error)]
         return (None, errors) if errors else (entry, [])
@@ -145,12 +176,8 @@ class _Reader(Generic[Entry]):
         """Return the errors of an entry that its model does not find: in its YAML, and in its name."""
         where = (self.section.key, name)
         errors = [self._error(fault.path, fault.problem, fault.line) for fault in self.document.faults_within(where)]
-        if not re.fullmatch(NAME_PATTERN, name):
-            hint = "use a lower-case letter, then up to 38 lower-case letters, digits or underscores"
-            errors.append(self._error(where, Problem("is not a name", hint)))
-        elif name in self.section.reserved:
-            errors.append(self._error(where, Problem("is a reserved name", "use another one")))
-        return errors
+        problem = self.section.name_problem(name)
+        return [*errors, self._error(where, problem)] if problem else errors
 
     def _merged(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of an entry with the defaults of those that it does not have; null is no value."""
@@ -165,8 +192,7 @@ class _Reader(Generic[Entry]):
     def _model_errors(self, name: str, own: dict[str, Any], error: ValidationError) -> list[DeclarationError]:
         errors = []
         for details in error.errors(include_url=False):
-            field_name = details.get("ctx", {}).get("field")
-            path = (field_name,) if field_name else details["loc"]
+            path = error_path(details)
             is_default = bool(path) and path[0] not in own and path[0] in self._defaults()
             start: Location = (DEFAULTS,) if is_default else (self.section.key, name)
             errors.append(self._error((*start, *path), model_problem(details, self.section.model)))

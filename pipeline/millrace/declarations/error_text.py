@@ -36,12 +36,19 @@ def unknown_key(name: str, known: Iterable[str]) -> Problem:
     return Problem("is unknown", f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}")
 
 
-def raised(message: str, hint: str, *, field: str = "") -> PydanticCustomError:
+def raised(message: str, hint: str, *, field: str | tuple[str, ...] = "") -> PydanticCustomError:
     """Return an error for a validator to raise whose message does not show the value.
 
-    ``field`` is the field with the mistake, for a validator of a whole model.
+    ``field`` is the field with the mistake, or the path to a value in it, for a validator of more than this value.
     """
     return PydanticCustomError(_PROBLEM, "{message}", {"message": message, "hint": hint, "field": field})
+
+
+def error_path(details: ErrorDetails) -> tuple[str | int, ...]:
+    """Return the path to the value with the mistake, below the validated model; that of a key is its value's."""
+    field = details.get("ctx", {}).get("field")
+    path = details["loc"] if not field else (field,) if isinstance(field, str) else field
+    return path[:-1] if path[-1:] == ("[key]",) else path
 
 
 def model_problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
@@ -68,15 +75,21 @@ def _nested(model: type[BaseModel], parents: Iterable[int | str]) -> type[BaseMo
     return model
 
 
+def _whole(number: float) -> float:
+    """Return a number without a fraction as an integer."""
+    return int(number) if number == int(number) else number
+
+
 _HINTS: Final[dict[str, Callable[[dict[str, Any]], str]]] = {
     "bool_type": lambda _: "give true or false",
     "int_type": lambda _: "give a whole number",
     "string_type": lambda _: "give a text, in quotes if it is a number",
+    "float_type": lambda _: "give a number",
     "tuple_type": lambda _: "give a text or a list of texts",
     "dict_type": lambda _: "give a map",
     "model_type": lambda _: "give a map",
     "literal_error": lambda context: f"give {context['expected'].replace(chr(39), '')}",
-    "greater_than_equal": lambda context: f"give a number of at least {context['ge']}",
-    "less_than_equal": lambda context: f"give a number of at most {context['le']}",
+    "greater_than_equal": lambda context: f"give a number of at least {_whole(context['ge'])}",
+    "less_than_equal": lambda context: f"give a number of at most {_whole(context['le'])}",
     "string_pattern_mismatch": lambda context: f"give a text like {context['pattern']}",
 }

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+from millrace.declarations.document import found
 from millrace.declarations.option_fields import STORAGE_OPTIONS
 from millrace.declarations.sources_file import read_sources, sources_path
 from millrace.declarations.uri_dates import render_dates
-from millrace.errors import DeclarationError, UsageError
-from millrace.names import nearest
 from millrace.sources import allowed_roots
 
 if TYPE_CHECKING:
@@ -40,14 +39,7 @@ def find_source(name: str, settings: Settings) -> SourceEntry:
     broken or if the file is.
     """
     declared = read_sources(sources_path(settings))
-    errors = declared.file_errors or declared.entry_errors.get(name, [])
-    if errors:
-        raise DeclarationError("; ".join(map(str, errors)), **errors[0].context)
-    if name not in declared.entries:
-        near = nearest(name, declared.names)
-        hint = f"did you mean {' or '.join(near)}?" if near else "millrace sources lists the declared sources"
-        raise UsageError(f"no source {name!r} is declared in {declared.file}", hint=hint)
-    return declared.entries[name]
+    return found(name, declared, "source", hint="millrace sources lists the declared sources")
 
 
 def declared_load(

@@ -1,6 +1,6 @@
-"""Render ``conf/sources.schema.json`` for editors: ``python -m millrace.declarations.schema``.
+"""Render the JSON Schemas of the declared files for editors: ``python -m millrace.declarations.schema``.
 
-With ``--check`` the file is compared and not written.
+With ``--check`` the files are compared and not written.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from typing import Any, Final
 
 from millrace.declarations.document import DEFAULTS, NAME_PATTERN, Section
 from millrace.declarations.sources_file import SOURCES
+from millrace.declarations.training_file import TRAINING
 from millrace.display import keep_current
 from millrace.settings import field_docstrings
 
-FILE: Final = Path("conf/sources.schema.json")
+FILES: Final[dict[Path, Section[Any]]] = {
+    Path("conf/sources.schema.json"): SOURCES,
+    Path("conf/training.schema.json"): TRAINING,
+}
+_TITLES: Final = {"training": "training data"}
 COMMAND: Final = "python -m millrace.declarations.schema"
 
 
@@ -30,11 +35,13 @@ def schema_of(section: Section[Any]) -> dict[str, Any]:
         if name in texts:
             field["description"] = " ".join(texts[name].replace("``", "").split())
     fields = {"type": "object", "additionalProperties": False, "properties": model["properties"]}
-    names = {"pattern": f"^{NAME_PATTERN}$", "not": {"enum": sorted(section.reserved)}}
+    endings = [{"pattern": f"{ending}$"} for ending in section.reserved_endings]
+    refused = {"enum": sorted(section.reserved)}
+    names = {"pattern": f"^{NAME_PATTERN}$", "not": {"anyOf": [refused, *endings]} if endings else refused}
     entry = {"$ref": "#/$defs/fields", "required": model["required"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"The declared {section.key} of Millrace",
+        "title": f"The declared {_TITLES.get(section.key, section.key)} of Millrace",
         "type": "object",
         "additionalProperties": False,
         "properties": {
@@ -45,14 +52,14 @@ def schema_of(section: Section[Any]) -> dict[str, Any]:
     }
 
 
-def rendered() -> str:
-    """Return the text of the file."""
-    return json.dumps(schema_of(SOURCES), indent=2) + "\n"
+def rendered(section: Section[Any]) -> str:
+    """Return the text of the file of a section's schema."""
+    return json.dumps(schema_of(section), indent=2) + "\n"
 
 
 def main(argv: list[str]) -> int:
-    """Write the file, or compare it; return 1 if it is not current."""
-    return keep_current(FILE, rendered(), COMMAND, argv)
+    """Write the files, or compare them; return 1 if one is not current."""
+    return max([keep_current(file, rendered(section), COMMAND, argv) for file, section in FILES.items()])
 
 
 if __name__ == "__main__":

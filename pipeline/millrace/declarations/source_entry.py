@@ -16,17 +16,15 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     StrictBool,
-    StrictInt,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
 
+from millrace.declarations.common_fields import Count, Cron, DatasetName, DatasetNames, Owner, Tags, Timezone
 from millrace.declarations.error_text import raised
 from millrace.declarations.option_fields import SOURCE_OPTIONS, OptionFields, Texts
 from millrace.declarations.schedules import (
-    check_cron,
-    check_timezone,
     cron_in_words,
     interval_in_words,
     next_cron_time,
@@ -35,14 +33,11 @@ from millrace.declarations.schedules import (
 )
 from millrace.declarations.uri_dates import check_dates, has_date
 from millrace.errors import MillraceError
-from millrace.names import check_dataset_name, has_credentials
+from millrace.names import has_credentials
 from millrace.sources import NAME_WITH_REJECTS_MAX, REJECTS_ENDING, BadRowBudget, Contract, Reaction, SourceOptions
 
 SCHEDULES: Final = frozenset({"schedule", "every", "after"})
 """The fields that start runs; an entry has one of them at most."""
-_OWNER_MAX: Final = 500
-_TAG_MAX: Final = 100
-"""Airflow's limits. It refuses the DAG of a longer tag, and its database an owner of 2,000 characters."""
 _BAD_ROWS_SCHEMA: Final = {
     "anyOf": [
         {"type": "integer", "minimum": 0},
@@ -64,22 +59,6 @@ def _check_uris(uris: tuple[str, ...]) -> tuple[str, ...]:
     return uris
 
 
-def _check_dataset(name: str) -> str:
-    try:
-        check_dataset_name(name)
-    except MillraceError as error:
-        raise ValueError(error.hint) from None
-    if name.endswith(REJECTS_ENDING):
-        raise ValueError(f"names that end in {REJECTS_ENDING} are reserved for rejected rows")
-    return name
-
-
-def _check_datasets(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names or len(set(names)) < len(names):
-        raise ValueError("give each dataset once")
-    return tuple(_check_dataset(name) for name in names)
-
-
 class ContractFields(BaseModel):
     """The fields of a contract; ``contract`` has their values."""
 
@@ -96,18 +75,6 @@ class ContractFields(BaseModel):
 
 def _as_fields(value: Any) -> Any:
     return Contract.of(value).to_json() if isinstance(value, str) else value
-
-
-def _check_owner(name: str) -> str:
-    if not name.isprintable() or not 0 < len(name) <= _OWNER_MAX:
-        raise ValueError(f"give a name of 1 to {_OWNER_MAX} characters")
-    return name
-
-
-def _check_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(tag.isprintable() and 0 < len(tag) <= _TAG_MAX for tag in tags):
-        raise ValueError(f"give tags of 1 to {_TAG_MAX} characters")
-    return tags
 
 
 def _check_interval(text: str) -> str:
@@ -131,7 +98,6 @@ _CONTRACT_SCHEMA: Final = {
     ]
 }
 Connection = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,249}$")]
-Count = Annotated[StrictInt, Field(ge=1)]
 
 
 class SourceEntry(OptionFields):
@@ -142,7 +108,7 @@ class SourceEntry(OptionFields):
     ``{date-1d:%Y/%m/%d}`` the day before."""
     connection: Connection | None = None
     """The name of the connection that has the credentials for the URI."""
-    dataset: Annotated[str, AfterValidator(_check_dataset)] = ""
+    dataset: DatasetName = ""
     """The dataset that is loaded; by default the name of the entry."""
     mode: Literal["replace", "append", "incremental"] = "replace"
     """``replace``: the new version has only the rows of this load. ``append``: it also has the rows of the latest
@@ -151,13 +117,13 @@ class SourceEntry(OptionFields):
     on_change: Literal["refuse", "append", "ignore"] = "refuse"
     """With ``incremental`` the reaction to a loaded file that changed: ``refuse`` the load, ``append`` the file
     again, or ``ignore`` it."""
-    schedule: Annotated[str, AfterValidator(check_cron)] | None = None
+    schedule: Cron | None = None
     """A cron string of five fields. Without ``schedule``, ``every`` and ``after`` the entry is loaded by hand."""
-    timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
+    timezone: Timezone = "UTC"
     """The timezone of ``schedule``, of ``expected_by`` and of dates in the URI."""
     every: Annotated[str, AfterValidator(_check_interval)] | None = None
     """The time between two loads, such as ``15m``, ``2h`` or ``1d``."""
-    after: Annotated[Texts, AfterValidator(_check_datasets)] | None = None
+    after: DatasetNames | None = None
     """A dataset, or a list of them, whose new versions start a load."""
     contract: Annotated[ContractFields, BeforeValidator(_as_fields), WithJsonSchema(_CONTRACT_SCHEMA)] = (
         ContractFields()
@@ -183,9 +149,9 @@ class SourceEntry(OptionFields):
     """The time of day by which a version is expected, such as ``"06:00"``."""
     notify: Connection | None = None
     """The name of the connection to which failures, rejected rows and late loads are reported."""
-    owner: Annotated[str, AfterValidator(_check_owner)] | None = None
+    owner: Owner | None = None
     """The owner of the DAG."""
-    tags: Annotated[Texts, AfterValidator(_check_tags)] = ()
+    tags: Tags = ()
     """Tags of the DAG."""
 
     @model_validator(mode="after")

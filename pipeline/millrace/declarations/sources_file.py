@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from millrace.declarations.cycles import cycle_problem
 from millrace.declarations.document import CrossFault, Declarations, Section, read_declarations
-from millrace.declarations.error_text import Problem, wrong_value
+from millrace.declarations.error_text import wrong_value
 from millrace.declarations.source_entry import SCHEDULES, SourceEntry
 from millrace.settings import Settings, default_sources_file
 from millrace.sources import named_format, options_of_others
@@ -64,14 +64,9 @@ def _contract_fault(name: str, entry: SourceEntry, others: Mapping[str, SourceEn
 
 def _cycle_fault(name: str, entries: Mapping[str, SourceEntry]) -> CrossFault | None:
     """Return the fault if the last entry makes a cycle; an arrow leads to the dataset that is loaded after it."""
-    datasets: TopologicalSorter[str] = TopologicalSorter()
-    for entry in entries.values():
-        datasets.add(entry.dataset, *(entry.after or ()))
-    try:
-        datasets.prepare()
-    except CycleError as error:
-        return CrossFault(name, "after", Problem(f"makes a cycle: {' → '.join(error.args[1])}", "remove one of them"))
-    return None
+    arrows = [(entry.dataset, entry.after or ()) for entry in entries.values()]
+    problem = cycle_problem(arrows)
+    return CrossFault(name, "after", problem) if problem else None
 
 
 SOURCES = Section("sources", SourceEntry, RESERVED_NAMES, SCHEDULES, _applicable, _check_entries)

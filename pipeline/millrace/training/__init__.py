@@ -6,21 +6,27 @@ from millrace.training.making import make_loader
 from millrace.training.mixing import Mixture, MixtureState, mix
 from millrace.training.options import LoaderOptions
 from millrace.training.planning import EpochCost, epoch_cost
+from millrace.training.prepare import TARGET, CutSplits, Expectations, HashSplits, Preparation
 from millrace.training.progress import TrainingFacts, TrainingProgress, WaitTimes
 from millrace.training.state import LoaderState
 
 __all__ = [
-    "EpochCost",
-    "epoch_cost",
     "BatchIterator",
+    "CutSplits",
+    "EpochCost",
+    "Expectations",
+    "HashSplits",
     "LoaderOptions",
     "LoaderState",
     "Mixture",
     "MixtureState",
+    "Preparation",
+    "TARGET",
     "TrainingFacts",
     "TrainingLoader",
     "TrainingProgress",
     "WaitTimes",
+    "epoch_cost",
     "make_loader",
     "mix",
 ]

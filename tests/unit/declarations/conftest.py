@@ -1,4 +1,4 @@
-"""Files of declared sources for the tests of this room."""
+"""Declared files for the tests of this room."""
 
 from __future__ import annotations
 
@@ -8,20 +8,38 @@ from textwrap import dedent
 
 import pytest
 
-from millrace.declarations import Declarations, SourceEntry, read_sources
+from millrace.declarations import Declarations, SourceEntry, TrainingEntry, read_sources, read_training
 
 Read = Callable[[str], Declarations[SourceEntry]]
+ReadTraining = Callable[[str], Declarations[TrainingEntry]]
 
 
 @pytest.fixture
-def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
-    """Return a function that reads a text as ``conf/sources.yaml`` of the working directory."""
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder ``conf`` of the working directory."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "conf" / "sources.yaml"
-    path.parent.mkdir()
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def read(conf: Path) -> Read:
+    """Return a function that reads a text as ``conf/sources.yaml`` of the working directory."""
 
     def read_text(text: str) -> Declarations[SourceEntry]:
-        path.write_text(dedent(text).lstrip("\n"))
-        return read_sources(path)
+        (conf / "sources.yaml").write_text(dedent(text).lstrip("\n"))
+        return read_sources(conf / "sources.yaml")
+
+    return read_text
+
+
+@pytest.fixture
+def read_entries(conf: Path) -> ReadTraining:
+    """Return a function that reads a text as ``conf/training.yaml`` of the working directory."""
+
+    def read_text(text: str) -> Declarations[TrainingEntry]:
+        (conf / "training.yaml").write_text(dedent(text).lstrip("\n"))
+        return read_training(conf / "training.yaml")
 
     return read_text
