@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,10 +98,16 @@ class Loading(Reports):
                     error.refusal,
                 ) from None
 
-    def publish(self, plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
-        """Make the version visible, as a whole or not at all, and return the report of the load."""
+    def publish(
+        self, plan: LoadPlan, results: Sequence[SplitResult], *, settings: Mapping[str, Any] | None = None
+    ) -> LoadReport:
+        """Make the version visible, as a whole or not at all, and return the report of the load.
+
+        ``settings`` are further settings of the version.
+        """
         with catalogue_writes(self.cassandra) as writes:
-            return publish(self.catalogue, CatalogueWriter(self.cassandra, writes), writes, plan, results)
+            catalogue_writer = CatalogueWriter(self.cassandra, writes)
+            return publish(self.catalogue, catalogue_writer, writes, plan, results, settings=settings)
 
     def load(
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import catalogue_writes
@@ -15,6 +15,11 @@ from millrace.load import LoadReport, RunRecord
 from millrace.names import nearest
 from millrace.sources import SourceWarning
 from millrace.store import CatalogueWriter, DatasetRun, RunReports
+
+if TYPE_CHECKING:
+    from millrace.training.models import ModelReport
+
+    RunReport = LoadReport | ModelReport
 
 FAILED_KEPT: Final = timedelta(days=90)
 """Time after which the report of a failed run expires; other reports stay."""
@@ -27,14 +32,15 @@ _SEARCHED_RUNS: Final = 50
 class Reports(StoreConnection):
     """The part of ``Store`` that keeps and returns the reports of runs."""
 
-    def run_report(self, run: str) -> LoadReport:
-        """Return the load report of a run: ``DAG/RUN`` of Airflow, or the id of a run by a command or program.
+    def run_report(self, run: str) -> RunReport:
+        """Return the report of a run: ``DAG/RUN`` of Airflow, or the id of a run by a command or program.
 
-        Raises ``RunNotFoundError`` if no report of the run is kept. Lists in it may be shortened: see ``cut``.
+        It is a load report, or that of a training. Raises ``RunNotFoundError`` if no report of the run is kept. Lists
+        in it may be shortened: see ``cut``.
         """
         document = self._run_reports.document(run)
         if document is not None:
-            return LoadReport.from_json(document)
+            return _report_of(document)
         near = nearest(run, self._similar_runs(run), at_most=3)
         raise RunNotFoundError(
             f"there is no report of the run {run!r}",
@@ -58,13 +64,19 @@ class Reports(StoreConnection):
         If the load was published before and its report is kept, that one stays, because it knows the work of the load.
         """
         is_repeated = any(warning.code == ALREADY_LOADED for warning in report.warnings)
-        try:
-            if not (is_repeated and self.has_succeeded(report.dataset, report.run)):
-                self._write_report(report, None)
-        except StoreError as error:
-            message = f"the report of the run {report.run} was not kept in the store ({error.message})"
+        if is_repeated and self.has_succeeded(report.dataset, report.run):
+            return report
+        if message := self._not_kept(report):
             return replace(report, warnings=(*report.warnings, SourceWarning("report_not_kept", message)))
         return report
+
+    def _not_kept(self, report: RunReport) -> str:
+        """Keep a report, and return a warning if that failed, else an empty text."""
+        try:
+            self._write_report(report, None)
+        except StoreError as error:
+            return f"the report of the run {report.run} was not kept in the store ({error.message})"
+        return ""
 
     @contextmanager
     def recorded(
@@ -92,7 +104,7 @@ class Reports(StoreConnection):
     def _run_reports(self) -> RunReports:
         return RunReports(self.catalogue.reader)
 
-    def _write_report(self, report: LoadReport, ttl: timedelta | None) -> None:
+    def _write_report(self, report: RunReport, ttl: timedelta | None) -> None:
         row = DatasetRun(
             dataset=report.dataset,
             started=datetime.fromisoformat(report.started) if report.started else datetime.now(UTC),
@@ -112,3 +124,13 @@ class Reports(StoreConnection):
         names = sorted((name for name in self.catalogue.names() if name in run), key=len, reverse=True)
         for name in names[:_SEARCHED_DATASETS]:
             yield from (row.run for row in self._run_reports.runs(name, at_most=_SEARCHED_RUNS))
+
+
+def _report_of(document: Mapping[str, Any]) -> RunReport:
+    from millrace.training.models import ModelReport
+
+    return (
+        ModelReport.from_json(document)
+        if document.get("report") == ModelReport.TYPE
+        else LoadReport.from_json(document)
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from millrace.api.ingesting import Ingesting
-from millrace.api.maintenance import Maintenance
+from millrace.api.models import Models
 from millrace.api.preparing import Preparing
 from millrace.api.training import Training
 
 
-class Store(Maintenance, Ingesting, Preparing, Training):
+class Store(Models, Ingesting, Preparing, Training):
     """Datasets in Cassandra, with Redis as their cache.
 
     Use it as a context manager, and only in the process that created it.

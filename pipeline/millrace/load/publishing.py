@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from millrace.errors import ChunkError, LoadSupersededError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
@@ -38,11 +39,15 @@ def publish(
     writes: ReplicatedWriter,
     plan: LoadPlan,
     results: Sequence[SplitResult],
+    *,
+    settings: Mapping[str, Any] | None = None,
 ) -> LoadReport:
     """Publish the version of a plan and return the report of the load.
 
     Readers see either the whole version or none of it. Publishing the same plan again returns the same version.
     Versions that were published since the plan was made stay visible: see ``VersionGraph.base``.
+
+    ``settings`` are further settings of the version.
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
@@ -59,7 +64,7 @@ def publish(
     """
     times = StageTimes(_load_seconds(results))
     with times.stage("publish"):
-        report = _publish(catalogue, catalogue_writer, writes, plan, results)
+        report = _publish(catalogue, catalogue_writer, writes, plan, results, dict(settings or {}))
     return replace(report, stages=times.seconds)
 
 
@@ -77,6 +82,7 @@ def _publish(
     writes: ReplicatedWriter,
     plan: LoadPlan,
     results: Sequence[SplitResult],
+    further: Mapping[str, Any],
 ) -> LoadReport:
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
@@ -87,7 +93,7 @@ def _publish(
     if earlier is None:
         rejects = publish_rejects(catalogue, catalogue_writer, writes, plan, ordered)
         settings = {"replays": plan.replays, "rejects": rejects}
-        settings = {name: value for name, value in settings.items() if value}
+        settings = {**{name: value for name, value in settings.items() if value}, **further}
         files = added_files(plan, ordered)
         steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
         plan, version, replicas = publish_with_retry(steps, plan, graph)

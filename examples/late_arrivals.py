@@ -1,0 +1,314 @@
+"""Train a linear model on a prepared dataset by scikit-learn, and score rows from the stored model alone.
+
+``train`` is the training function of the declared dataset ``late_arrivals``. It reads shuffled batches of the split
+``train`` and keeps the epoch with the best AUC on ``val``. The baseline is the rate of the training rows with the same
+carrier and hour. ``train`` needs scikit-learn, which is in the extra ``prepare``; ``score`` needs NumPy alone::
+
+    with connect() as store:
+        files = store.model_files("late_arrivals_model@best")
+    probabilities = score(files, rows)  # rows: an Arrow table with the columns of the query
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from millrace.errors import UsageError
+from millrace.training.models import RECIPE_FILE, TrainedModel, TrainingJob, pack_arrays, unpack_arrays
+
+EPOCHS = 4
+BATCH_ROWS = 1024
+STEPS_MAX = 64
+"""A whole number with at most so many values, such as the hour, has a weight for each value."""
+CELL_ROWS_MIN = 20
+"""A cell of the baseline with fewer rows has the rate of all rows."""
+BINS = 10
+WEIGHTS_FILE, CALIBRATION_FILE = "weights.npz", "calibration.json"
+
+Array = np.ndarray[Any, Any]
+Columns = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Turn the columns of rows into one number for each column, or into the position of one weight for each value.
+
+    ``sizes`` is the number of values of each feature that has a weight for each value, from ``lows`` on, and 0 for one
+    that is a number, which is standardised by ``means`` and ``stds``.
+    """
+
+    names: tuple[str, ...]
+    lows: Array
+    sizes: Array
+    means: Array
+    stds: Array
+
+    @classmethod
+    def of(cls, job: TrainingJob) -> Encoder:
+        """Return the encoder by the recipe's figures, which are those of the split ``train``."""
+        recipe, facts = job.recipe, []
+        for name in recipe.features:
+            figures = recipe.statistics.get(name, {})
+            if name in recipe.categories:  # the code 0 is a value that was not seen
+                facts.append((0, len(recipe.categories[name]) + 1, 0.0, 1.0))
+                continue
+            low, high = figures.get("min") or 0, figures.get("max") or 0
+            is_stepped = pa.types.is_integer(job.dataset.schema.field(name).type) and high - low < STEPS_MAX
+            size = int(high - low) + 1 if is_stepped else 0
+            facts.append((int(low) if size else 0, size, figures.get("mean") or 0.0, figures.get("std") or 1.0))
+        lows, sizes, means, stds = zip(*facts, strict=True)
+        return cls(recipe.features, np.array(lows), np.array(sizes), np.array(means), np.array(stds))
+
+    def numbers(self, columns: Columns) -> list[Array]:
+        """Return the standardised numbers; one that is missing is the mean."""
+        standardised = [
+            (columns[name].astype(np.float64) - mean) / std
+            for name, size, mean, std in zip(self.names, self.sizes, self.means, self.stds, strict=True)
+            if not size
+        ]
+        return [np.nan_to_num(values, nan=0.0) for values in standardised]
+
+    def positions(self, columns: Columns) -> list[Array]:
+        """Return the position of the weight of each value, feature after feature."""
+        first, found = int((self.sizes == 0).sum()), []
+        for name, low, size in zip(self.names, self.lows, self.sizes, strict=True):
+            if size:
+                found.append(first + self.step(name, columns, int(low), int(size)))
+                first += int(size)
+        return found
+
+    def step(self, name: str, columns: Columns, low: int, size: int) -> Array:
+        """Return the number of each value from the lowest one on; a value outside is the nearest one."""
+        return np.clip(columns[name].astype(np.int64) - low, 0, size - 1)
+
+    def matrix(self, columns: Columns) -> Any:
+        """Return the rows as a sparse matrix."""
+        from scipy.sparse import csr_matrix
+
+        numbers, positions = self.numbers(columns), self.positions(columns)
+        rows, width = len(next(iter(columns.values()))), len(numbers) + len(positions)
+        places = [np.full(rows, place) for place in range(len(numbers))] + positions
+        values = numbers + [np.ones(rows)] * len(positions)
+        shape = (rows, len(numbers) + int(self.sizes.sum()))
+        indptr = np.arange(0, rows * width + 1, width)
+        return csr_matrix((np.stack(values, 1).ravel(), np.stack(places, 1).ravel(), indptr), shape)
+
+    def probabilities(self, weights: Array, columns: Columns) -> Array:
+        """Return the probability of each row; equal rows give equal bits in any batch. The last weight is alone."""
+        total = np.full(len(next(iter(columns.values()))), weights[-1])
+        for place, values in enumerate(self.numbers(columns)):
+            total += weights[place] * values
+        for positions in self.positions(columns):
+            total += weights[positions]
+        return 0.5 + 0.5 * np.tanh(0.5 * total)
+
+
+@dataclass
+class Baseline:
+    """The rate of the training rows with the same carrier and hour."""
+
+    encoder: Encoder
+    names: tuple[str, str] = ("carrier", "hour")
+    late: Array = field(init=False)
+    rows: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in self.encoder.names or not self.encoder.sizes[self.encoder.names.index(name)]:
+                raise UsageError(
+                    f"the baseline needs the feature {name!r} as a category, or as a whole number of at most "
+                    f"{STEPS_MAX} values",
+                    hint=f"add {name} to the query and to features, or train by a function of your own",
+                )
+        shape = [int(self.encoder.sizes[self.encoder.names.index(name)]) for name in self.names]
+        self.late, self.rows = np.zeros(shape), np.zeros(shape)
+
+    def _cells(self, columns: Columns) -> tuple[Array, ...]:
+        places = [self.encoder.names.index(name) for name in self.names]
+        lows, sizes = self.encoder.lows, self.encoder.sizes
+        return tuple(
+            self.encoder.step(name, columns, int(lows[place]), int(sizes[place]))
+            for name, place in zip(self.names, places, strict=True)
+        )
+
+    def add(self, columns: Columns, target: Array) -> None:
+        """Count rows of the split ``train``."""
+        cells = self._cells(columns)
+        np.add.at(self.rows, cells, 1)
+        np.add.at(self.late, cells, target)
+
+    def probabilities(self, columns: Columns) -> Array:
+        """Return the rate of the cell of each row."""
+        overall = self.late.sum() / self.rows.sum()
+        rates = np.where(self.rows < CELL_ROWS_MIN, overall, self.late / np.maximum(self.rows, 1))
+        found: Array = rates[self._cells(columns)]
+        return found
+
+
+def matrix_of(column_type: pa.DataType) -> str:
+    """Return the name of the matrix of a batch that has the columns of this type."""
+    dtype = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(column_type), str(column_type))
+    return "features" if dtype == "float32" else f"features_{dtype}"
+
+
+class Reader:
+    """Reads the splits of a job as columns by their names, and the target as true and false."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        classes = job.recipe.classes or ()
+        if len(classes) != 2:
+            raise UsageError(
+                f"the target has {len(classes) or 'no'} classes, and this model needs two",
+                hint="give a target that is true or false",
+            )
+        self._job, self._positive = job, classes[1]
+        self._matrices: dict[str, list[str]] = {}
+        for name in job.recipe.features:
+            self._matrices.setdefault(matrix_of(job.dataset.schema.field(name).type), []).append(name)
+
+    def loader(self, split: str) -> Any:
+        """Return a shuffled loader for ``train``; each row of another split is read once, in stored order."""
+        order = {} if split == "train" else {"shuffle": "none", "tail": "uneven"}
+        return self._job.loader(split, global_batch_rows=BATCH_ROWS, **order)
+
+    def columns(self, batch: Columns) -> dict[str, Array]:
+        """Return the features of a batch by their names: the columns of its matrices."""
+        matrices = {key: batch[key].reshape(len(batch["target"]), -1) for key in self._matrices}
+        return {name: matrices[key][:, i] for key, names in self._matrices.items() for i, name in enumerate(names)}
+
+    def target(self, batch: Columns) -> Array:
+        """Return whether each row has the second class."""
+        return batch["target"] == self._positive
+
+    def scored(self, batches: Iterable[Columns], *scores: Any) -> list[Array]:
+        """Return the target of all rows, and the result of each function of their columns."""
+        parts: list[list[Array]] = [[] for _ in range(1 + len(scores))]
+        for batch in batches:
+            columns = self.columns(batch)
+            for part, values in zip(parts, [self.target(batch), *(s(columns) for s in scores)], strict=True):
+                part.append(values)
+        return [np.concatenate(part) for part in parts]
+
+
+def train(job: TrainingJob) -> TrainedModel:
+    """Train on ``train``, choose the epoch by ``val``, and report the metrics of ``val`` and ``test``."""
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.metrics import roc_auc_score
+
+    reader, encoder = Reader(job), Encoder.of(job)
+    baseline = Baseline(encoder)
+    classifier = SGDClassifier(
+        loss="log_loss", alpha=1e-5, learning_rate="constant", eta0=0.01, average=True, random_state=job.seed
+    )
+    weights, best_auc, best_epoch = np.zeros(0), -1.0, 0
+    with reader.loader("train") as training, reader.loader("val") as validation:
+        job.progress.follow(training, epochs=EPOCHS)
+        for epoch in range(1, EPOCHS + 1):
+            for batch in training:
+                columns, target = reader.columns(batch), reader.target(batch)
+                classifier.partial_fit(encoder.matrix(columns), target, classes=[False, True])
+                if epoch == 1:
+                    baseline.add(columns, target)
+                job.progress.report(loss=log_loss(target, encoder.probabilities(weights_of(classifier), columns)))
+            newest = weights_of(classifier)
+            late, scores = reader.scored(
+                validation, lambda columns, newest=newest: encoder.probabilities(newest, columns)
+            )
+            auc = float(roc_auc_score(late, scores))
+            job.progress.report(val_auc=auc, val_loss=log_loss(late, scores))
+            if auc > best_auc:
+                weights, best_auc, best_epoch = newest, auc, epoch
+    job.log(f"epoch {best_epoch} of {EPOCHS} has the best AUC on val: {best_auc:.4f}")
+    return result(reader, encoder, weights, baseline, best_epoch)
+
+
+def weights_of(classifier: Any) -> Array:
+    """Return the weights of the features and, as the last one, the weight alone."""
+    return np.concatenate([classifier.coef_[0], classifier.intercept_])
+
+
+def log_loss(late: Array, scores: Array) -> float:
+    """Return the mean logistic loss."""
+    bounded = np.clip(scores, 1e-6, 1 - 1e-6)
+    return float(-np.where(late, np.log(bounded), np.log1p(-bounded)).mean())
+
+
+def result(reader: Reader, encoder: Encoder, weights: Array, baseline: Baseline, epoch: int) -> TrainedModel:
+    """Return the model with its metrics beside those of the baseline, and its calibration on ``test``."""
+    from sklearn.metrics import roc_auc_score
+
+    metrics, bins = {"epoch": float(epoch)}, []
+    for split in ("val", "test"):
+        with reader.loader(split) as loader:
+            late, *both = reader.scored(
+                loader, lambda columns: encoder.probabilities(weights, columns), baseline.probabilities
+            )
+        for prefix, scores in zip(("", "baseline_"), both, strict=True):
+            metrics[f"{prefix}{split}_auc"] = float(roc_auc_score(late, scores))
+            metrics[f"{prefix}{split}_log_loss"] = log_loss(late, scores)
+        bins = calibration(late, both[0])
+    metrics["test_calibration_error"] = sum(b["rows"] * abs(b["predicted"] - b["late"]) for b in bins) / len(late)
+    facts = {name: np.asarray(getattr(encoder, name)) for name in ("names", "lows", "sizes", "means", "stds")}
+    files = {
+        WEIGHTS_FILE: pack_arrays({**facts, "weights": weights}),
+        CALIBRATION_FILE: json.dumps(bins, indent=1).encode(),
+    }
+    return TrainedModel(metrics, files, report_of(metrics, bins))
+
+
+def calibration(late: Array, scores: Array) -> list[dict[str, float]]:
+    """Return ten bins of equal width: rows, mean score, and the share of rows that were late."""
+    place = np.minimum((scores * BINS).astype(int), BINS - 1)
+    bins = []
+    for number in range(BINS):
+        of_bin = place == number
+        rows = int(of_bin.sum())
+        means = {"predicted": float(scores[of_bin].mean()), "late": float(late[of_bin].mean())} if rows else {}
+        bins.append({"from": number / BINS, "rows": rows, "predicted": 0.0, "late": 0.0, **means})
+    return bins
+
+
+def report_of(metrics: Mapping[str, float], bins: Iterable[Mapping[str, float]]) -> str:
+    """Return the report in Markdown."""
+    lines = ["# Late arrivals", "", f"Weights after epoch {metrics['epoch']:.0f}.", ""]
+    lines += ["| metric | model | rate by carrier and hour |", "|---|---|---|"]
+    for name in ("val_auc", "test_auc", "val_log_loss", "test_log_loss"):
+        lines.append(f"| {name} | {metrics[name]:.4f} | {metrics[f'baseline_{name}']:.4f} |")
+    lines += ["", "Calibration on test:", "", "| score from | rows | mean score | share late |", "|---|---|---|---|"]
+    lines += [f"| {b['from']:.1f} | {b['rows']:,} | {b['predicted']:.3f} | {b['late']:.3f} |" for b in bins]
+    return "\n".join(lines)
+
+
+def score(files: Mapping[str, bytes], rows: pa.Table) -> Array:
+    """Return the probability of each row to be late, from the files of a stored model alone.
+
+    ``rows`` has the features as the query gives them: categories as their values, numbers with nulls.
+    """
+    arrays, recipe = unpack_arrays(files[WEIGHTS_FILE]), json.loads(files[RECIPE_FILE])
+    names = tuple(str(name) for name in arrays["names"])
+    encoder = Encoder(names, *(arrays[name] for name in ("lows", "sizes", "means", "stds")))
+    return encoder.probabilities(arrays["weights"], {name: _raw_column(name, rows, recipe) for name in names})
+
+
+def _raw_column(name: str, rows: pa.Table, recipe: Mapping[str, Any]) -> Array:
+    """Return a feature as the prepared dataset has it: codes of categories, and nulls replaced by the recipe's rule."""
+    indicated = name.removesuffix("_is_null")
+    if indicated != name and recipe["nulls"].get(indicated, {}).get("rule") == "indicator":
+        return np.asarray(rows.column(indicated).is_null())
+    if name not in rows.schema.names:
+        raise UsageError(f"the rows have no column {name!r}", hint="select it as the query of the dataset does")
+    column = rows.column(name)
+    if name in recipe["categories"]:
+        codes = {value: code for code, value in enumerate(recipe["categories"][name], 1)}
+        return np.array([codes.get(value, 0) for value in column.to_pylist()], np.uint16)
+    if column.null_count:
+        value = recipe["nulls"].get(name, {}).get("value")
+        column = column.cast(pa.float64()) if value is None else column.fill_null(pa.scalar(value, column.type))
+    values: Array = column.to_numpy()
+    return values

@@ -1,0 +1,287 @@
+"""Train models by the functions of users, and keep them as versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millrace.api.loading import Loading
+from millrace.api.maintenance import Maintenance
+from millrace.api.reading import Reading
+from millrace.dataset import Recipe, recipe_of
+from millrace.errors import UsageError, VersionNotFoundError
+from millrace.load import LoadOptions, LoadReport, RunRecord, make_plan
+from millrace.names import new_run_id
+from millrace.progress import ProgressTask, null_task
+from millrace.sources import SourceOptions
+from millrace.store import Version
+
+if TYPE_CHECKING:
+    from millrace.training.models import ModelReport, TrainedModel, TrainingFunction
+
+SETTING = "model"
+"""The setting of a version that says how the model was trained."""
+
+
+class Models(Maintenance, Loading, Reading):
+    """The part of ``Store`` that trains models."""
+
+    def train(
+        self,
+        trained: str | TrainingFunction,
+        reference: str | None = None,
+        *,
+        seed: int = 0,
+        force: bool = False,
+        run_id: str | None = None,
+        file: str | Path | None = None,
+        task: ProgressTask | None = None,
+    ) -> ModelReport:
+        """Train a model on a prepared version, and write it as a new version of the dataset ``<name>_model``.
+
+        ``trained`` is the name of a declared training dataset with ``train``, or a function that takes a
+        ``TrainingJob`` and returns a ``TrainedModel``. ``reference`` is the version of the training dataset, by default
+        the latest; a function needs it. ``file`` is the file of declarations (None: that of the settings). ``task``
+        shows the progress.
+
+        The version has the files of the function, ``recipe.json``, ``metrics.json`` and ``report.md``, and its
+        ``inputs`` name the data. The tag ``best`` moves to it if the validation score is better than that of the
+        version that has the tag. If a version of the same data, function and seed exists, nothing is trained, and
+        ``skipped`` is ``unchanged``; with ``force`` it is trained in any case. The report is kept (``run_report``).
+        """
+        from millrace.training.models import digest_of, model_dataset, name_of
+
+        function, name, reference = self._task_of(trained, reference, file)
+        model, started = model_dataset(name), time.monotonic()
+        data = self.version(reference)
+        recipe = _recipe_of(self.dataset(data.reference).schema, data)
+        self._check_is_model(model)
+        origin = _origin(data, name_of(function), digest_of(function), seed)
+        run = run_id or new_run_id(model)
+        record = RunRecord(model, run, "replace")
+        earlier = None if force else self._same_model(model, origin)
+        if earlier is None:
+            with self.recorded(record):
+                made = self._trained(function, name, data, recipe, seed, task or null_task(), run)
+                published = self._publish_model(model, made, recipe, data, origin, record)
+            label, skipped, replicas = published.version, "", published.replicas
+        else:
+            # A run that was repeated after it had made its version is no skipped run.
+            label, skipped, replicas = earlier.label, "" if earlier.run == run else "unchanged", 2
+        report = self._model_report(f"{model}@{label}", data, origin, run, skipped)
+        report = self._tagged_if_best(report)
+        report = replace(
+            report,
+            seconds=round(time.monotonic() - started, 3),
+            started=record.started.isoformat(timespec="milliseconds"),
+            replicas=replicas,
+        )
+        warning = self._not_kept(report)
+        report = replace(report, warnings=(*report.warnings, warning)) if warning else report
+        if task is not None:
+            _report_result(report, task)
+        return report
+
+    def model_files(self, reference: str) -> dict[str, bytes]:
+        """Return the files of a model by their paths, such as those of ``late_arrivals_model@best``."""
+        from millrace.training.models import read_files
+
+        dataset = self.dataset(reference)
+        if SETTING not in dataset.version.settings:
+            raise UsageError(
+                f"{dataset.version.reference} is not a model", hint="the model of NAME is in the dataset NAME_model"
+            )
+        return read_files(dataset)
+
+    def _task_of(
+        self, trained: str | TrainingFunction, reference: str | None, file: str | Path | None
+    ) -> tuple[TrainingFunction, str, str]:
+        """Return the function, the name of the training dataset, and the version to train on."""
+        if not isinstance(trained, str):
+            if not callable(trained):
+                raise UsageError(
+                    f"a training is named by text, or given as a function, not as {type(trained).__name__}",
+                    hint="give the name of an entry, or a function that takes a TrainingJob",
+                )
+            if reference is None:
+                raise UsageError(
+                    "a function was given without the data to train on",
+                    hint='give the dataset, as in train(function, "late_arrivals")',
+                )
+            return trained, reference.partition("@")[0], reference
+        function = self._declared_function(trained, file)
+        if reference is not None and reference.partition("@")[0] != trained:
+            raise UsageError(
+                f"{reference} is not a version of {trained}, whose function was asked for",
+                hint=f"give {trained}@VERSION, or the function itself in place of the name",
+            )
+        return function, trained, reference or trained
+
+    def _declared_function(self, name: str, file: str | Path | None) -> TrainingFunction:
+        from millrace.declarations import find_training
+        from millrace.training.models import load_function
+
+        entry = find_training(name, self.settings, file=file)
+        if entry.trainer is None:
+            raise UsageError(
+                f"the entry {name!r} of the declared training datasets has no train",
+                hint="add train: module:function to the entry, or call store.train with a function",
+            )
+        return load_function(":".join(entry.trainer), Path(entry.folder))
+
+    def _check_is_model(self, model: str) -> None:
+        """Raise ``UsageError`` if the dataset of the model was loaded, and not trained."""
+        versions = self.catalogue.versions(model)
+        if foreign := next((version for version in versions if SETTING not in version.settings), None):
+            raise UsageError(
+                f"{foreign.reference} was loaded and is not a model, so no model can be stored as {model}",
+                hint=f"delete {model}, or give the training dataset another name",
+                dataset=model,
+            )
+
+    def _same_model(self, model: str, origin: Mapping[str, Any]) -> Version | None:
+        """Return the newest visible version of this origin."""
+        fingerprint = origin["fingerprint"]
+        same = [
+            version
+            for version in self.catalogue.versions(model)
+            if fingerprint and version.settings[SETTING].get("fingerprint") == fingerprint
+        ]
+        return max(same, key=lambda version: version.number, default=None)
+
+    def _trained(
+        self,
+        function: TrainingFunction,
+        name: str,
+        data: Version,
+        recipe: Recipe,
+        seed: int,
+        task: ProgressTask,
+        run: str,
+    ) -> TrainedModel:
+        """Run the function while the lease of its data is held."""
+        from millrace.training.models import JobProgress, TrainingJob, check_trained, name_of
+
+        dataset = self.dataset(data.reference)
+        with dataset.used_by(run) as lease, JobProgress(task) as progress:
+            if lease is not None:
+                lease.wait_taken()
+            result = function(TrainingJob(name, dataset, recipe, seed, progress))
+        return check_trained(result, name_of(function))
+
+    def _publish_model(
+        self,
+        model: str,
+        made: TrainedModel,
+        recipe: Recipe,
+        data: Version,
+        origin: Mapping[str, Any],
+        record: RunRecord,
+    ) -> LoadReport:
+        """Write the files as a version of the kind bytes; publishing it again is the same version."""
+        from millrace.training.models import files_of, write_files
+
+        settings = {"inputs": {"data": data.reference}, SETTING: dict(origin)}
+        with tempfile.TemporaryDirectory(prefix="millrace-model-") as folder:
+            write_files(files_of(made.files, recipe, made.metrics, made.report), Path(folder))
+            plan = record.plan = make_plan(
+                self.catalogue,
+                self.settings,
+                model,
+                folder,
+                LoadOptions(source=SourceOptions(format="bytes")),
+                run=record.run,
+                one_stream=True,
+                shown_as=f"{origin['function']} on {data.reference}",
+            )
+            if plan.is_done:
+                return self.done(plan)
+            return self.publish(plan, [self.load_split(plan, None)], settings=settings)
+
+    def _model_report(
+        self, reference: str, data: Version, origin: Mapping[str, Any], run: str, skipped: str
+    ) -> ModelReport:
+        """Return the report of a stored version, without its tag and its times."""
+        from millrace.training.models import ModelReport, file_names
+
+        dataset = self.dataset(reference)
+        version = dataset.version
+        return ModelReport(
+            dataset=version.dataset,
+            version=version.label,
+            run=run,
+            data=data.reference,
+            function=origin["function"],
+            seed=origin["seed"],
+            metrics=self._stored_metrics(reference),
+            files=file_names(dataset),
+            bytes=int(version.source.get("bytes", 0)),
+            total_rows=version.rows,
+            skipped=skipped,
+        )
+
+    def _stored_metrics(self, reference: str) -> dict[str, float]:
+        from millrace.training.models import METRICS_FILE, read_files
+
+        files = read_files(self.dataset(reference), METRICS_FILE)
+        return dict(json.loads(files[METRICS_FILE])) if METRICS_FILE in files else {}
+
+    def _tagged_if_best(self, report: ModelReport) -> ModelReport:
+        """Move the tag ``best`` to the version of the report if it is better; the report says whether it has the tag.
+
+        A skipped run does the same: the run before may have been killed between the version and its tag.
+        """
+        from millrace.training.models import BEST_TAG, compare
+
+        number, hexpart = next(iter(self.catalogue.tagged(report.dataset, BEST_TAG)), (0, ""))
+        best = f"{report.dataset}@{number}-{hexpart}" if hexpart else ""
+        if best == report.reference:
+            return replace(report, best=True)
+        try:
+            metrics = self._stored_metrics(best) if best else None
+        except VersionNotFoundError:  # the tag of a version that was removed
+            metrics = None
+        result = compare(report.metrics, metrics, best)
+        if result.is_better:
+            self.tag(report.reference, BEST_TAG)
+        warnings = (*report.warnings, result.warning) if result.warning else report.warnings
+        return replace(report, best=result.is_better, warnings=warnings)
+
+
+def _recipe_of(schema: Any, data: Version) -> Recipe:
+    recipe = recipe_of(schema)
+    if recipe is None:
+        raise UsageError(
+            f"{data.reference} has no recipe: it was not prepared as training data",
+            hint="declare it in the file of training datasets, and run millrace prepare",
+            dataset=data.dataset,
+        )
+    return recipe
+
+
+def _origin(data: Version, function: str, digest: str, seed: int) -> dict[str, Any]:
+    """Return what a model was trained by; the fingerprint is empty if the source of the function is not known."""
+    facts = json.dumps([data.reference, function, digest, seed])
+    fingerprint = hashlib.sha256(facts.encode()).hexdigest() if digest else ""
+    return {"fingerprint": fingerprint, "function": function, "seed": seed}
+
+
+def _report_result(report: ModelReport, task: ProgressTask) -> None:
+    """Report the version and its metrics as the result of the task."""
+    task.result(
+        kind="model",
+        dataset=report.dataset,
+        version=report.version,
+        data=report.data,
+        metrics=dict(report.metrics),
+        best=report.best,
+        skipped=report.skipped,
+    )
+    if report.skipped:
+        task.skip(f"a model of {report.data} with this function and seed exists: {report.reference}")
