@@ -30,6 +30,7 @@ BENCHMARKS = {
     "rejects": "a budget for bad rows: none of them, and 1 %, against a load without a budget",
     "orchestration": "trigger of a DAG to a readable version of 1 MB; a DAG of the same tasks that do nothing",
     "training": "shuffled epochs for training; Parquet, memmap, LitData, LanceDB, MosaicML, WebDataset, rows, samples",
+    "prepare": "the shipped training data from flights and weather, against the load of the same CSV",
     "orders": "chunks stored by (chunk, tile) against (tile, chunk): two of 40 tiles, and all of them",
 }
 OWN_NODES = ("bridge", "traffic")

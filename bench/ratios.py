@@ -51,6 +51,8 @@ RATIOS = frozenset(
         "throughput_after",
         "failed",
         "total_vs_one",
+        "prepare_vs_load",
+        "prepare_vs_load_large",
         "rejects_none",
         "rejects_1_percent",
         "orchestration_over_empty_s",

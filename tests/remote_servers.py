@@ -25,7 +25,11 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Reset(Exception):
-    """The connection ends here by a reset."""
+    """The connection ends here by a reset, which drops the bytes that its socket still holds."""
+
+
+class Close(Exception):
+    """The connection ends here, after all bytes that were written."""
 
 
 Write = Callable[[bytes], None]
@@ -52,18 +56,24 @@ def status_503(answer: Answer, write: Write) -> None:
 
 
 def reset_after(count: int) -> Fault:
+    """Send at most ``count`` bytes and never the last one, so that the reader always has to ask again."""
+
     def fault(answer: Answer, write: Write) -> None:
-        write(answer.body[:count])
+        write(answer.body[:-1][:count])
         raise Reset
 
     return fault
 
 
 def too_long(answer: Answer, write: Write) -> None:
-    """Name one byte more than the body has, and end the connection."""
+    """Name one byte more than the body has, send the body, and end the connection.
+
+    The whole body arrives. So a reader of the last range of an object has all bytes, and does not ask again.
+    """
     answer.headers["Content-Length"] = str(len(answer.body) + 1)
     write(answer.body)
-    raise Reset
+    # A reset would drop as much of the body as its socket still holds, which depends on the load of the machine.
+    raise Close
 
 
 def slow(bytes_per_s: int) -> Fault:
@@ -148,7 +158,7 @@ def _handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
             except Reset:
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 self.close_connection = True
-            except OSError:
+            except (Close, OSError):
                 self.close_connection = True
 
         def send(self, answer: Answer, data: bytes) -> None:

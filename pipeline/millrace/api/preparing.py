@@ -18,7 +18,7 @@ from millrace.store import CatalogueWriter
 
 if TYPE_CHECKING:
     from millrace.declarations import TrainingEntry
-    from millrace.training.prepare import PreparedData, PreparePlan, Preview
+    from millrace.training import PreparedData, PreparePlan, Preview
 
 
 class Preparing(Loading, Caching):
@@ -92,7 +92,7 @@ class Preparing(Loading, Caching):
         run: str | None = None,
     ) -> PreparePlan:
         """Return the plan of a preparation: the exact versions of its inputs; nothing is written."""
-        from millrace.training.prepare import make_prepare_plan
+        from millrace.training import make_prepare_plan
 
         preparation = self._declared(name, entry, file).preparation(name)
         if seed is not None:
@@ -104,27 +104,27 @@ class Preparing(Loading, Caching):
         self, plan: PreparePlan, *, task: ProgressTask | None = None, attempt: int = 1
     ) -> PreparedData:
         """Run the query of a plan and write the rows; nothing becomes visible yet."""
-        from millrace.training.prepare import prepare_rows
+        from millrace.training import prepare_rows
 
         inputs = {alias: self.dataset(reference) for alias, reference in plan.inputs.items()}
         return prepare_rows(self.cassandra, self.settings, plan, inputs, task=task or null_task(), attempt=attempt)
 
     def publish_preparation(self, plan: PreparePlan, data: PreparedData) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the preparation."""
-        from millrace.training.prepare import publish_prepared
+        from millrace.training import publish_prepared
 
         with catalogue_writes(self.cassandra) as writes:
             return publish_prepared(self.catalogue, CatalogueWriter(self.cassandra, writes), writes, plan, data)
 
     def prepared_before(self, plan: PreparePlan) -> LoadReport:
         """Return the report of a plan with nothing to do (``plan.is_done``), for the version that has its rows."""
-        from millrace.training.prepare import unchanged_report
+        from millrace.training import unchanged_report
 
         return unchanged_report(self.catalogue, plan, self.version(f"{plan.dataset}@{plan.holder}"))
 
     def preview_preparation(self, plan: PreparePlan, *, head: int | None = None) -> Preview:
         """Return the columns, tiles and bytes that a preparation fetches, its disk space, and its first rows."""
-        from millrace.training.prepare import preview
+        from millrace.training import preview
 
         inputs = {alias: self.dataset(reference) for alias, reference in plan.inputs.items()}
         return preview(self.settings, plan, inputs, head=head)

@@ -18,7 +18,7 @@ from millrace.names import new_run_id
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.training.prepare import PreparePlan, Preview
+    from millrace.training import PreparePlan, Preview
 
 
 @click.command(short_help="Make training data from datasets.")

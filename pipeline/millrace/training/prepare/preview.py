@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,29 +11,17 @@ import pyarrow as pa
 
 from millrace.dataset import ReadCost
 from millrace.settings import Settings, millrace_home
-from millrace.store import Version
-from millrace.training.prepare.engine import Engine, Scratch, quoted
+from millrace.training.prepare.engine import WORK, Engine, Scratch
 from millrace.training.prepare.plan import PreparePlan
 from millrace.training.prepare.query import CheckedQuery, check_query
-from millrace.training.prepare.reservation import bytes_to_reserve
+from millrace.training.prepare.writing import InputDataset, scratch_bytes
 
 SAMPLE_ROWS = 100_000
 """Rows of each input from which the first rows of the result are computed."""
 
 
-class PreviewedInput(Protocol):
+class PreviewedInput(InputDataset, Protocol):
     """The part of ``Dataset`` that a preview uses."""
-
-    version: Version
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The schema of the version."""
-
-    def to_batches(
-        self, columns: Any = None, filter: Any = None, *, num_rows: int | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Return the first rows in stored order."""
 
     def read_cost(self, columns: Any = None, filter: Any = None) -> ReadCost:
         """Return the chunks, tiles and bytes that a read fetches."""
@@ -104,14 +92,14 @@ def preview(
         rows = None
         if head:
             engine.run_query(query)
-            first = f"SELECT * FROM {quoted('millrace_work')}.result LIMIT {head:d}"  # noqa: S608 a constant and a number
+            first = f"SELECT * FROM {WORK}.result LIMIT {head:d}"  # noqa: S608 a constant and a number
             batches = engine.batches(first, batch_rows=head)
             rows = pa.Table.from_batches(list(batches), schema=schema)
     return Preview(
         dataset=plan.dataset,
         inputs=tuple(_cost(query, alias, dataset) for alias, dataset in inputs.items()),
         columns=tuple((field.name, str(field.type)) for field in schema),
-        disk_bytes=bytes_to_reserve(query, inputs),
+        disk_bytes=scratch_bytes(query, inputs),
         one_thread=query.one_thread,
         head=rows,
         sampled=bool(head) and any(dataset.version.rows > sample_rows for dataset in inputs.values()),

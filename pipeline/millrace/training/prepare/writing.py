@@ -20,11 +20,10 @@ from millrace.load import LoadPlan, SplitResult, StageTimes, encoded_chunks
 from millrace.progress import ProgressTask
 from millrace.settings import Settings, millrace_home
 from millrace.store import AttemptRole, CassandraSession, Catalogue, ChunkWriter, LoadAttempt, ReplicatedWriter, Version
-from millrace.training.prepare.engine import Engine, Scratch
+from millrace.training.prepare.engine import Engine, Scratch, estimate_scratch
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.planning import duckdb_version, recipe_named
 from millrace.training.prepare.query import CheckedQuery, check_query
-from millrace.training.prepare.reservation import bytes_to_reserve
 from millrace.training.prepare.rows import PreparedRows, TrainStatistics, make_recipe, make_rows
 
 BATCH_ROWS = 16_384
@@ -41,8 +40,10 @@ class InputDataset(Protocol):
     def schema(self) -> pa.Schema:
         """The schema of the version."""
 
-    def to_batches(self, columns: Any = None, filter: Any = None) -> Iterator[pa.RecordBatch]:
-        """Return the rows in stored order."""
+    def to_batches(
+        self, columns: Any = None, filter: Any = None, *, num_rows: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Return the rows, or the first of them, in stored order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +97,7 @@ def prepare_rows(
     query = check_query(preparation, {alias: dataset.schema for alias, dataset in inputs.items()})
     folder = Path(settings.training.scratch or millrace_home() / "scratch")
     with Scratch(folder, name=plan.dataset) as scratch:
-        reserved = bytes_to_reserve(query, inputs)
-        scratch.require_room(reserved)
+        scratch.require_room(scratch_bytes(query, inputs))
         threads, memory_bytes = settings.training.threads, settings.training.memory_bytes
         with Engine(scratch, memory_bytes=memory_bytes, threads=threads) as engine:
             with times.stage("fetch"):
@@ -117,6 +117,12 @@ def prepare_rows(
     return PreparedData(load_plan=load_plan, result=result, stages=times.seconds, spilled_bytes=spilled_bytes)
 
 
+def scratch_bytes(query: CheckedQuery, inputs: Mapping[str, InputDataset]) -> int:
+    """Return the bytes of disk that a preparation reserves."""
+    schemas = {alias: dataset.schema for alias, dataset in inputs.items()}
+    return estimate_scratch(query, schemas, {alias: ds.version.rows for alias, ds in inputs.items()}).scratch_bytes
+
+
 def _fetched(inputs: Mapping[str, InputDataset]) -> int:
     return sum(dataset.version.rows for dataset in inputs.values())
 
@@ -131,14 +137,19 @@ def _fetch(
     """Insert the needed columns and rows of each input into the engine, in stored order."""
     # As many rows as the main input has are written at most. The number is corrected once it is known.
     task.set_total(_fetched(inputs) + inputs[plan.preparation.main].version.rows)
+    done = 0
     for alias, dataset in inputs.items():
-        need = query.needs[alias]
+        need, before = query.needs[alias], done
         task.phase(f"fetch {alias}")
         hidden = plan.preparation.after if alias == plan.preparation.main else ()
         schema = pa.schema([dataset.schema.field(name) for name in need.columns])
         batches = dataset.to_batches(list(need.columns), need.filter)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
-        engine.add_input(alias, reader, hidden=hidden, progress=task.advance)
+        engine.add_input(
+            alias, reader, hidden=hidden, progress=lambda rows, before=before: task.advance_to(before + rows)
+        )
+        done += dataset.version.rows
+    task.advance_to(done)
 
 
 @dataclass

@@ -1,0 +1,70 @@
+"""Open a connection to DuckDB that reaches nothing but its own database, and translate its errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from millrace.display import shortened
+from millrace.errors import MillraceError, UsageError
+from millrace.settings import missing_extra
+from millrace.training.prepare.engine.scratch import Scratch
+from millrace.training.prepare.engine.sql import literal
+
+_MESSAGE_MAX: Final = 400
+_KIND: Final = re.compile(r"^[A-Z][A-Za-z ]+ Error: ")
+_PATH: Final = re.compile(r"(?<![\w.])/(?:[\w.@%+~-]+/)+[\w.@%+~-]*")
+
+
+def open_database(path: Path, scratch: Scratch, *, memory_bytes: int, threads: int, ordered: bool) -> Any:
+    """Return a connection whose settings are locked.
+
+    Settings are global, because each cursor is a connection of its own. Access to files is forbidden after the folder
+    of temporary files is named, and the lock comes last: the other order fails.
+    """
+    if reason := missing_extra("prepare"):
+        raise UsageError(f"data cannot be prepared: {reason}")
+    import duckdb
+
+    connection = duckdb.connect(str(path))
+    for name, value in (
+        ("temp_directory", str(scratch.path / "temporary")),
+        ("memory_limit", f"{memory_bytes}B"),
+        ("threads", threads),
+        ("TimeZone", "UTC"),
+        ("asof_loop_join_threshold", 0),
+        ("preserve_insertion_order", ordered),
+        ("python_enable_replacements", False),
+        *([("max_temp_directory_size", f"{scratch.room_bytes}B")] if scratch.room_bytes is not None else []),
+        ("enable_external_access", False),
+        ("lock_configuration", True),
+    ):
+        connection.execute(f"SET GLOBAL {name} = {literal(value)}").fetchall()
+    return connection
+
+
+def as_usage_error(error: Exception, scratch: Scratch) -> MillraceError:
+    """Return an error of DuckDB as one line without paths; a full disk becomes the error for that."""
+    import duckdb
+
+    text = str(error)
+    if "No space left" in text or "max_temp_directory_size" in text or "Could not write" in text:
+        return scratch.no_room()
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return UsageError(
+            f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text)}",
+            hint="raise the setting training.memory_bytes",
+        )
+    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=_place(text))
+
+
+def _one_line(text: str) -> str:
+    head = _KIND.sub("", text.split("\nLINE ")[0])
+    return shortened(" ".join(_PATH.sub("...", head).split()), _MESSAGE_MAX)
+
+
+def _place(text: str) -> str:
+    """Return the line of the query at which DuckDB points."""
+    match = re.search(r"^LINE (\d+): (.*)$", text, re.MULTILINE)
+    return f"line {match[1]}: {shortened(match[2].strip(), 120)}" if match else ""

@@ -1,0 +1,199 @@
+"""The engine: inputs become tables of a database file, and the user's query runs on views of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final
+
+import pyarrow as pa
+
+from millrace.errors import UsageError
+from millrace.names import first_duplicate
+from millrace.training.prepare.engine.connection import as_usage_error, open_database
+from millrace.training.prepare.engine.scratch import Scratch
+from millrace.training.prepare.engine.spill import SpillWatch
+from millrace.training.prepare.engine.sql import quoted
+from millrace.training.prepare.query import CheckedQuery
+
+INPUTS: Final = "millrace_inputs"
+"""The schema of the whole inputs; the check of a query refuses its name."""
+WORK: Final = "millrace_work"
+"""The schema of the tables that a preparation makes."""
+_RESULT: Final = "result"
+_READER: Final = "millrace_reader"
+
+
+class Engine:
+    """A DuckDB database in ``work.duckdb`` of a scratch folder, for the time of a ``with``.
+
+    Rows are in a file and not in memory, so the memory of DuckDB stays below ``memory_bytes``. ``threads`` of 0 means
+    one per core that the process may use. Methods must not be called from several threads at a time.
+    """
+
+    def __init__(self, scratch: Scratch, *, memory_bytes: int, threads: int) -> None:
+        self._scratch = scratch
+        self._memory_bytes = memory_bytes
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._spill = SpillWatch(scratch)
+        self._connection: Any = None
+        self._streams: set[Any] = set()
+
+    @property
+    def spilled_bytes(self) -> int:
+        """Return the most bytes that the database and the temporary files have taken on the disk."""
+        return self._spill.most_bytes
+
+    def __enter__(self) -> Engine:
+        self._open(self._threads, ordered=True)
+        for schema in (INPUTS, WORK):
+            self._execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def add_input(
+        self,
+        alias: str,
+        batches: pa.RecordBatchReader,
+        *,
+        hidden: Collection[str] = (),
+        progress: Callable[[int], None] = lambda rows: None,
+    ) -> int:
+        """Store the batches in their order as table ``alias`` of ``INPUTS``; return the number of rows.
+
+        The query sees a view ``alias`` without the ``hidden`` columns. ``progress`` is called with the rows so far.
+        """
+        schema = batches.schema
+        if twice := first_duplicate(name.lower() for name in schema.names):
+            raise UsageError(f"input {alias!r} has two columns {twice!r}", hint="SQL does not distinguish upper case")
+        table = f"{INPUTS}.{quoted(alias)}"
+        failures: list[Exception] = []
+        counted = pa.RecordBatchReader.from_batches(schema, _counted(batches, progress, failures))
+        self._connection.register(_READER, counted)
+        try:
+            rows = self._create(table, f"FROM {_READER}", failures)
+        finally:
+            self._connection.unregister(_READER)
+        visible = [quoted(name) for name in schema.names if name not in hidden]
+        self._execute(f"CREATE VIEW main.{quoted(alias)} AS FROM {table} SELECT {', '.join(visible)}")
+        return rows
+
+    def run_query(self, query: CheckedQuery) -> int:
+        """Run the user's query into table ``result`` of ``WORK``; return the number of rows.
+
+        It runs on a connection of its own, and in one thread where the order of rows may change the result.
+        """
+        self._open(1 if query.one_thread else self._threads, ordered=query.one_thread)
+        try:
+            self._check_alone(query.sql)
+            return self._create(f"{WORK}.{_RESULT}", query.sql)
+        finally:
+            self._open(self._threads, ordered=True)
+
+    def result_schema(self, query: CheckedQuery) -> pa.Schema:
+        """Return the columns of the query's result as Arrow types, without running it."""
+        self._check_alone(query.sql)
+        with self._errors():
+            return self._connection.sql(query.sql).limit(0).to_arrow_table().schema
+
+    def create(self, name: str, sql: str) -> int:
+        """Make table ``name`` of ``WORK`` from a SELECT of the program; return its rows.
+
+        The SQL must not hold the text of a user, apart from expressions that ``expression_columns`` accepted.
+        """
+        return self._create(f"{WORK}.{quoted(name)}", sql)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a small result."""
+        return self._execute(sql)
+
+    def batches(self, sql: str, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a result; other calls may come between the batches."""
+        cursor = self._connection.cursor()
+        self._streams.add(cursor)
+        try:
+            with self._errors():
+                reader = cursor.sql(sql).to_arrow_reader(batch_rows)
+            while True:
+                with self._errors():
+                    batch = next(reader, None)
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            self._streams.discard(cursor)
+            cursor.close()
+
+    def drop(self, name: str) -> None:
+        """Remove table ``name`` of ``WORK``."""
+        self._execute(f"DROP TABLE {WORK}.{quoted(name)}")
+
+    def _create(self, table: str, sql: str, failures: Collection[Exception] = ()) -> int:
+        # The newline ends a comment in the last line of the query's text before it can hide anything.
+        counts = self._execute(f"CREATE TABLE {table} AS\n{sql}\n", failures)
+        return int(counts[0][0])
+
+    def _execute(self, sql: str, failures: Collection[Exception] = ()) -> list[tuple[Any, ...]]:
+        with self._errors(failures):
+            rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+            return rows
+
+    def _check_alone(self, sql: str) -> None:
+        """Refuse a text that DuckDB itself does not read as one SELECT; the check of the query has the details."""
+        import duckdb
+
+        with self._errors():
+            statements = self._connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise UsageError(f"the query of {self._scratch.name} is not one SELECT statement")
+
+    @contextmanager
+    def _errors(self, failures: Collection[Exception] = ()) -> Iterator[None]:
+        """Watch the disk, and translate errors of DuckDB; an error of an input's stream is raised as it was."""
+        import duckdb
+
+        try:
+            with self._spill:
+                yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            for failure in failures:
+                raise failure from None
+            raise as_usage_error(error, self._scratch) from None
+
+    def _open(self, threads: int, *, ordered: bool) -> None:
+        """Open the database again with other settings: those of a connection are locked."""
+        self._close()
+        path = self._scratch.path / "work.duckdb"
+        with self._errors():
+            self._connection = open_database(
+                path, self._scratch, memory_bytes=self._memory_bytes, threads=threads, ordered=ordered
+            )
+
+    def _close(self) -> None:
+        for cursor in tuple(self._streams):
+            cursor.close()
+        self._streams.clear()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+def _counted(
+    batches: pa.RecordBatchReader, progress: Callable[[int], None], failures: list[Exception]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches; keep an exception, because Arrow's C stream passes only its text on."""
+    rows = 0
+    try:
+        for batch in batches:
+            rows += batch.num_rows
+            yield batch
+            progress(rows)
+    except Exception as error:
+        failures.append(error)
+        raise

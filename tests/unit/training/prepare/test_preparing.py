@@ -1,0 +1,230 @@
+"""A preparation makes one immutable version with splits and a recipe, or nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from millrace.api import Store
+from millrace.errors import ExpectationError, MillraceError, StoreError, UsageError
+from millrace.load import LoadReport
+from millrace.progress import null_task
+from millrace.training.prepare import Expectations, Preparation, PreparedData, PreparePlan, make_prepare_plan
+from tests.unit.training.prepare.trips import late_trips, trips
+
+
+def prepare(
+    store: Store, preparation: Preparation | None = None, *, run: str = "run", force: bool = False
+) -> LoadReport:
+    """Prepare as the tasks of Airflow do: plan, write and publish, with JSON between them."""
+    made = make_prepare_plan(store.catalogue, preparation or late_trips(), run=run, force=force)
+    plan = PreparePlan.from_json(made.to_json())
+    if plan.is_done:
+        return store.prepared_before(plan)
+    data = store.write_preparation(plan, task=null_task())
+    return store.publish_preparation(plan, PreparedData.from_json(data.to_json()))
+
+
+def rows_of(store: Store, reference: str) -> list[dict[str, Any]]:
+    """Return the rows of a version, in stored order."""
+    rows: list[dict[str, Any]] = store.dataset(reference).to_table().to_pylist()
+    return rows
+
+
+def splits_of_keys(store: Store, reference: str) -> dict[int, str]:
+    """Return the split of each key."""
+    dataset = store.dataset(reference)
+    recipe = dataset.recipe
+    assert recipe is not None
+    return {
+        row["id"]: split for split in recipe.splits for row in dataset.to_table(columns=["id"], split=split).to_pylist()
+    }
+
+
+def test_a_preparation_makes_a_version_with_splits_a_recipe_and_its_inputs(loaded: Store) -> None:
+    report = prepare(loaded)
+    version = loaded.version("late_trips")
+    recipe = loaded.dataset("late_trips").recipe
+    assert recipe is not None
+    assert (report.state, report.rows, report.version) == ("succeeded", version.rows, version.label)
+    assert version.settings["inputs"] == {
+        "trips": loaded.version("trips").reference,
+        "weather": loaded.version("weather").reference,
+    }
+    assert recipe.rows_in == 600
+    assert recipe.dropped["no target"] == 12
+    assert sum(figures["rows"] for figures in recipe.splits.values()) == version.rows == 588
+    assert recipe.categories == {"city": ("Aachen", "Bern", "Cork")}
+    assert list(report.stages) == ["fetch", "query", "join", "write", "publish"]
+    assert report.training is not None
+    assert report.training["rows_in"] == 600
+
+
+def test_the_stored_rows_have_the_weather_that_was_known_and_the_target(loaded: Store) -> None:
+    prepare(loaded)
+    weather = {(row["city"], row["hour"]): row["temp"] for row in loaded.dataset("weather").to_table().to_pylist()}
+    late = {row["id"]: row for row in loaded.dataset("trips").to_table().to_pylist()}
+    cities = loaded.dataset("late_trips").recipe.categories["city"]  # type: ignore[union-attr]
+    for row in rows_of(loaded, "late_trips"):
+        trip = late[row["id"]]
+        known = trip["start"].replace(minute=0) - timedelta(hours=1)
+        assert row["target"] == (trip["delay"] > 15)
+        assert cities[row["city"] - 1] == trip["city"]
+        assert row["temp"] == weather.get((trip["city"], known))
+
+
+def test_the_same_inputs_and_declaration_make_no_second_version(loaded: Store) -> None:
+    prepare(loaded)
+    again = prepare(loaded, run="other")
+    assert (again.skipped, again.rows) == ("unchanged", 0)
+    assert len(loaded.versions("late_trips")) == 1
+    forced = prepare(loaded, run="third", force=True)
+    assert not forced.skipped
+    assert rows_of(loaded, "late_trips@1") == rows_of(loaded, "late_trips@2")
+
+
+def test_the_same_run_is_the_same_version(loaded: Store) -> None:
+    first = prepare(loaded)
+    again = prepare(loaded)
+    assert (again.version, again.skipped) == (first.version, "")
+    assert len(loaded.versions("late_trips")) == 1
+
+
+def test_appended_rows_change_no_split_and_no_code(loaded: Store) -> None:
+    prepare(loaded)
+    before, codes = splits_of_keys(loaded, "late_trips"), loaded.dataset("late_trips").recipe
+    loaded.load("trips", trips(900, cities=("Zug", "Aachen", "Bern", "Cork")))
+    report = prepare(loaded, run="second")
+    after, recipe = splits_of_keys(loaded, "late_trips"), loaded.dataset("late_trips").recipe
+    assert codes is not None
+    assert recipe is not None
+    assert {key: after[key] for key in before if key in after} == {key: before[key] for key in before if key in after}
+    assert recipe.categories["city"] == ("Aachen", "Bern", "Cork", "Zug")
+    assert report.training is not None
+    assert report.training["changes"]["rows"] == [588, sum(f["rows"] for f in recipe.splits.values())]
+
+
+def test_codes_are_those_of_a_deleted_version_because_it_may_be_restored(loaded: Store) -> None:
+    prepare(loaded)
+    loaded.load("trips", trips(600, cities=("Zug", "Aachen", "Bern", "Cork")))
+    prepare(loaded, run="second")
+    loaded.delete("late_trips@2")
+    loaded.load("trips", trips(600, cities=("Ulm", "Aachen", "Bern", "Cork")))
+    prepare(loaded, run="third")
+    recipe = loaded.dataset("late_trips@3").recipe
+    assert recipe is not None
+    assert recipe.categories["city"] == ("Aachen", "Bern", "Cork", "Zug", "Ulm")
+
+
+def test_a_limit_that_is_exceeded_leaves_no_version(loaded: Store) -> None:
+    expect = Expectations(rows_min=10_000, dropped_max_percent=1.0, target_share=(0.9, 1.0))
+    with pytest.raises(ExpectationError, match="late_trips is not as expected: .*10,000.*;.*;"):
+        prepare(loaded, late_trips(expect=expect))
+    assert loaded.catalogue.versions("late_trips") == []
+
+
+def test_limits_are_checked_against_an_unchanged_version(loaded: Store) -> None:
+    prepare(loaded)
+    with pytest.raises(ExpectationError, match="rows"):
+        prepare(loaded, late_trips(expect=Expectations(rows_min=10_000)), run="other")
+
+
+@pytest.mark.parametrize("step", ["write", "publish"])
+def test_a_failed_attempt_leaves_no_version_and_no_file_and_the_next_one_makes_the_same_rows(
+    loaded: Store, step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    training = loaded.settings.training.model_copy(update={"scratch": str(tmp_path / "scratch")})
+    loaded.settings = loaded.settings.model_copy(update={"training": training})
+    failing = {
+        "write": ("millrace.training.prepare.writing.make_recipe", StoreError("broken")),
+        "publish": ("millrace.training.prepare.publishing.publish", StoreError("broken")),
+    }[step]
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise failing[1]
+
+    with monkeypatch.context() as broken, pytest.raises(StoreError, match="broken"):
+        broken.setattr(failing[0], fail)
+        prepare(loaded)
+    assert loaded.catalogue.versions("late_trips") == []
+    assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_dir()] == []
+    prepare(loaded)
+    prepare(loaded, late_trips(name="other"))
+    assert rows_of(loaded, "late_trips") == rows_of(loaded, "other")
+
+
+def test_one_and_two_threads_make_the_same_rows_and_recipe(loaded: Store) -> None:
+    recipes = []
+    for threads in (1, 2):
+        training = loaded.settings.training.model_copy(update={"threads": threads})
+        loaded.settings = loaded.settings.model_copy(update={"training": training})
+        prepare(loaded, late_trips(name=f"late_{threads}"))
+        recipe = loaded.dataset(f"late_{threads}").recipe
+        assert recipe is not None
+        recipes.append(replace(recipe, entry={}))
+    assert recipes[0] == recipes[1]
+    assert rows_of(loaded, "late_1") == rows_of(loaded, "late_2")
+
+
+def test_a_load_into_a_prepared_dataset_is_refused(loaded: Store) -> None:
+    prepare(loaded)
+    with pytest.raises(UsageError, match=r"late_trips@1-\w+ was made from trips@1-\w+, weather@1-\w+"):
+        loaded.load("late_trips", trips(3))
+
+
+def test_a_preparation_fetches_only_the_tiles_of_used_columns(loaded: Store) -> None:
+    plan = make_prepare_plan(loaded.catalogue, late_trips(), run="run")
+    shown = loaded.preview_preparation(plan)
+    used = {cost.alias: set(cost.columns) for cost in shown.inputs}
+    assert used == {"trips": {"id", "city", "start", "distance", "delay"}, "weather": {"city", "hour", "temp"}}
+    wide = trips(600).append_column("unused", pa.array(range(600)))
+    loaded.load("trips", wide)
+    cost = loaded.preview_preparation(make_prepare_plan(loaded.catalogue, late_trips(), run="run")).inputs[0]
+    assert "unused" not in cost.columns
+    assert (cost.chunks, cost.tiles, cost.tiles_of_all) == (1, 5, 6)
+
+
+def test_a_preview_has_the_columns_and_the_first_rows_of_the_result(loaded: Store) -> None:
+    plan = make_prepare_plan(loaded.catalogue, late_trips(), run="run")
+    shown = loaded.preview_preparation(plan, head=3)
+    assert [name for name, _ in shown.columns] == ["id", "city", "start", "distance", "temp", "weather_known_at"]
+    assert shown.head is not None
+    assert shown.head.num_rows == 3
+    assert not shown.sampled
+    assert loaded.catalogue.versions("late_trips") == []
+
+
+def bad(**changes: Any) -> Callable[[Store], LoadReport]:
+    return lambda store: prepare(store, late_trips(**changes))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (bad(query="SELECT id, distance FROM trip", known={}, inputs={"trips": "trips"}), "trip"),
+        (bad(key=("ident",)), "ident"),
+        (bad(query="SELECT id FROM trips t WHERE"), "line 1"),
+        (bad(query=late_trips().query + "WHERE t.id < 0"), "no row"),
+        (bad(target="delay >= 0"), "class"),
+        (bad(known={"weather": "temp_known_at"}), "temp_known_at"),
+        (bad(query=late_trips().query.replace("t.distance", "t.delay")), "delay"),
+        (bad(at="start - INTERVAL 2 HOUR"), "weather"),
+        (bad(features=("distanc",)), "distanc"),
+        (bad(categories=("town",)), "town"),
+        (bad(nulls={"tmp": "mean"}), "tmp"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(
+    loaded: Store, attempt: Callable[[Store], LoadReport], message: str
+) -> None:
+    with pytest.raises(MillraceError) as refused:
+        attempt(loaded)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert loaded.catalogue.versions("late_trips") == []
