@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from millrace.api import Store
     from millrace.declarations import TrainingEntry
     from millrace.load import RunRecord
-    from millrace.training.prepare import PreparedData, PreparePlan
+    from millrace.training import PreparedData, PreparePlan
 
 MODE: Final = "replace"
 UNCHANGED: Final = "inputs and declaration are unchanged"
@@ -180,13 +180,13 @@ def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
 
 
 def _plan(planned: Mapping[str, Any]) -> PreparePlan:
-    from millrace.training.prepare import PreparePlan
+    from millrace.training import PreparePlan
 
     return PreparePlan.from_json(planned)
 
 
 def _data(prepared: Mapping[str, Any]) -> PreparedData:
-    from millrace.training.prepare import PreparedData
+    from millrace.training import PreparedData
 
     return PreparedData.from_json(prepared)
 
