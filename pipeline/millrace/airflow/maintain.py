@@ -69,7 +69,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
         raise AirflowSkipException("neither the form nor a declared source gives a number of versions to keep")
     marked: list[str] = []
     with step("maintain", dataset=dataset or "") as (store, task):
-        for name in _in_order([reference.partition("@")[0] for reference in _latest(store, params)], declared):
+        for name in (reference.partition("@")[0] for reference in _latest(store, params)):
             if versions := keep or declared.get(name):
                 marked += store.prune(name, int(versions)).marked
         if not dataset:
@@ -78,17 +78,11 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"marked": marked[:_LISTED], "versions": len(marked)}
 
 
-def _in_order(names: list[str], declared: Mapping[str, int]) -> list[str]:
-    """Return the declared names in their order, then the others."""
-    return [*(name for name in declared if name in names), *(name for name in names if name not in declared)]
-
-
 def declared_keeps() -> dict[str, int]:
     """Return the number of versions to keep of each dataset whose declarations give one; the largest counts.
 
-    ``keep`` of training data also counts for its model. Models come first, then training data, then sources: a version
-    that another one was made from stays, so it can be deleted only after that one. The numbers of a file do not count
-    while one of its declarations is broken, because that one may keep more versions of one of these datasets.
+    ``keep`` of training data also counts for its model. The numbers of a file do not count while one of its
+    declarations is broken, because that one may keep more versions of one of these datasets.
     """
     from millrace.training.models import model_dataset
 
@@ -96,7 +90,7 @@ def declared_keeps() -> dict[str, int]:
     sources = _entries(sources_path(settings), read_sources, "sources")
     training = _entries(training_path(settings), read_training, "training data")
     kept = {name: entry.keep for name, entry in training.items() if entry.keep}
-    keeps = {model_dataset(name): keep for name, keep in kept.items() if training[name].train} | kept
+    keeps = kept | {model_dataset(name): keep for name, keep in kept.items() if training[name].train}
     for entry in sources.values():
         if entry.keep:
             keeps[entry.dataset] = max(entry.keep, keeps.get(entry.dataset, 0))
