@@ -199,7 +199,9 @@ def _row_fields() -> dict[str, Param]:
             "Features", "Columns of the result. Empty: every other column of numbers, and the categories.", section
         ),
         "nulls": _lines_field(
-            "Rules for nulls", "COLUMN=RULE with the rule mean, drop, indicator or a constant, as in temp=mean.", section
+            "Rules for nulls",
+            "COLUMN=RULE with the rule mean, drop, indicator or a constant, as in temp=mean.",
+            section,
         ),
         "splits": _lines_field(
             "Splits",
@@ -252,10 +254,8 @@ def _lines_field(
 
 
 def _seed(description: str) -> Param:
-    return Param(
-        None, type=["null", "integer"], minimum=0, maximum=SEED_MAX, title="Seed", description=description
-    )
+    return Param(None, type=["null", "integer"], minimum=0, maximum=SEED_MAX, title="Seed", description=description)
 
 
 def _title(name: str) -> str:
-    return str({**_sql_fields(), **_row_fields(), **{"versions": _lines_field("Versions of inputs", "")}}[name].schema["title"])
+    return str(prepare_form()[name].schema["title"])
