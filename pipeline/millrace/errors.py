@@ -6,7 +6,7 @@
     ├── UsageError                    the call itself is wrong (exit code 2)
     │   ├── InvalidNameError          a dataset, version or tag name outside its alphabet
     │   └── InvalidSettingError       a setting outside its range, by name
-    ├── DeclarationError              an entry of conf/sources.yaml or its file: with file, line and field
+    ├── DeclarationError              a file of declarations or one of its entries: with file, line and field
     ├── SourceError                   the source cannot be loaded as it is
     │   ├── SourceNotFoundError
     │   ├── SourceUnreadableError     exists, but cannot be read (rights, not a regular file)

@@ -199,6 +199,7 @@ class Models(Maintenance, Loading, Reading):
                 run=record.run,
                 one_stream=True,
                 shown_as=f"{origin['function']} on {data.reference}",
+                derived=True,
             )
             if plan.is_done:
                 return self.done(plan)

@@ -141,7 +141,7 @@ class Preparing(Loading, Caching):
         if entry is None:
             return self.training_entry(name, file=file)
         if isinstance(entry, Mapping):
-            from millrace.declarations import training_entry
+            from millrace.declarations import make_training
 
-            return training_entry(name, entry)
+            return make_training(name, entry)
         return entry

@@ -15,6 +15,7 @@ from millrace.arrow.nested_layout import (
     runs_of,
     views_of,
 )
+from millrace.arrow.numbers import array_of_values, stored_dtype, stored_values
 from millrace.arrow.schemas import wider_schema
 from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 from millrace.arrow.sizes import cumulative_row_bytes, held_bytes
@@ -41,6 +42,7 @@ __all__ = [
     "Path",
     "TEXTS",
     "VIEWS",
+    "array_of_values",
     "check_column",
     "cumulative_row_bytes",
     "decoded",
@@ -67,6 +69,8 @@ __all__ = [
     "run_values",
     "runs_of",
     "same_values",
+    "stored_dtype",
+    "stored_values",
     "taken",
     "union_of",
     "union_parts",

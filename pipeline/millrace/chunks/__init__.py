@@ -11,7 +11,9 @@ from millrace.chunks.encode import Chunk, OlderChunk, assemble, assemble_as_stor
 from millrace.chunks.encoding.codecs import CODECS, Allocate
 from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TileLayout
+from millrace.chunks.matrix import columns_of, is_matrix_type, matrix_field, matrix_of
 from millrace.chunks.narrow import DICTIONARY_VALUE_BYTES_MAX
+from millrace.chunks.prepared import PREPARED_CHUNK_BYTES, SplitGrouper, prepared_layout, prepared_row_group_bytes
 from millrace.chunks.settings import ChunkSettings
 from millrace.chunks.statistics.stats import (
     ColumnStats,
@@ -32,8 +34,10 @@ __all__ = [
     "ColumnStats",
     "DICTIONARY_VALUE_BYTES_MAX",
     "OlderChunk",
+    "PREPARED_CHUNK_BYTES",
     "RowGroup",
     "RowGrouper",
+    "SplitGrouper",
     "Tile",
     "TileLayout",
     "assemble",
@@ -42,12 +46,18 @@ __all__ = [
     "cast_stored_numbers",
     "choose_row_group_bytes",
     "column_stats",
+    "columns_of",
     "compute_stats",
     "decode_raw_tile",
     "decode_tile",
     "encode_row_group",
     "inflate_tile",
+    "is_matrix_type",
+    "matrix_field",
+    "matrix_of",
     "merge_stats",
+    "prepared_layout",
+    "prepared_row_group_bytes",
     "selected_stats",
     "stats_schema",
     "without_bounds",

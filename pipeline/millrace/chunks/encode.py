@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from millrace.chunks.compact import compact_batch
 from millrace.chunks.encoding.stored_types import to_stored
 from millrace.chunks.grouper import RowGroup
 from millrace.chunks.layout import TileLayout
+from millrace.chunks.matrix import columns_of, matrix_of, to_matrix
 from millrace.chunks.narrow import narrow_batch
 from millrace.chunks.settings import ChunkSettings
 from millrace.chunks.split import split_bytes_row
@@ -88,7 +89,7 @@ def encode_row_group(
         part = waiting.pop()
         if not part.num_rows:
             continue
-        tiles = None if _held_bytes(part) > raw_bytes_max else _encode(part, settings, layout)
+        tiles = None if _held_bytes(part) > raw_bytes_max else _encode(part, settings, layout, schema)
         if tiles is not None:
             # Narrow columns are faster to compute bounds from. The result has the rows' own schema, because all
             # chunks of a page share one.
@@ -116,13 +117,22 @@ def _held_bytes(rows: pa.RecordBatch | RowGroup) -> int:
     return rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
 
 
-def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) -> tuple[Tile, ...] | None:
-    """Encode all tiles; return None as soon as they exceed ``chunk_bytes`` together."""
+def _encode(
+    batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout, schema: pa.Schema
+) -> tuple[Tile, ...] | None:
+    """Encode all tiles; return None as soon as they exceed ``chunk_bytes`` together.
+
+    The rows are narrow. A matrix has the types of ``schema``, so that all chunks of a version have the same.
+    """
     tiles: list[Tile] = []
     room = settings.chunk_bytes
     for index, columns in enumerate(layout.columns):
         # Tile by tile, because the stored types of all columns at once would take as much memory as the batch.
-        tile = encode_columns(batch, columns, index, settings)
+        if index in layout.matrices:
+            matrix = to_matrix(batch.select(list(columns)), [schema.field(column) for column in columns])
+            tile = encode_tile(matrix, index, settings.codec, settings.codec_level)
+        else:
+            tile = encode_columns(batch, columns, index, settings)
         room -= tile.stored_bytes
         if room < 0:
             return None
@@ -175,9 +185,9 @@ def assemble_as_stored(
     *,
     older: OlderChunk | None = None,
 ) -> pa.RecordBatch:
-    """Assemble rows as ``assemble`` does, but in the chunk's own types, which may be narrower; copy nothing.
+    """Assemble rows as ``assemble`` does, but in the chunk's own types, which may be narrower.
 
-    The columns that an ``older`` chunk lacks have the type null.
+    Only columns of a matrix are copied. The columns that an ``older`` chunk lacks have the type null.
     """
     selected = range(len(schema)) if columns is None else columns
     tile_indices = layout.tiles_of(columns, tile_count=older and older.tiles)
@@ -190,6 +200,9 @@ def assemble_as_stored(
         raise ChunkFormatError(f"the tiles of one chunk differ in rows: {[tile.num_rows for tile in tiles]}")
     decoded = {}
     for tile, index in zip(tiles, tile_indices, strict=True):
+        if index in layout.matrices:
+            decoded |= _matrix_columns(tile, layout, schema, index, set(selected))
+            continue
         if tile.num_columns != len(layout.columns[index]):
             raise ChunkFormatError(f"tile {index} has {tile.num_columns} columns, not {len(layout.columns[index])}")
         for position, column in enumerate(layout.columns[index]):
@@ -201,3 +214,16 @@ def assemble_as_stored(
         decoded |= {column: (pa.nulls(*rows), pa.field(schema.field(column).name, pa.null())) for column in missing}
     physical = pa.schema([decoded[column][1] for column in selected])
     return pa.RecordBatch.from_arrays([decoded[column][0] for column in selected], schema=physical)
+
+
+def _matrix_columns(
+    tile: pa.RecordBatch, layout: TileLayout, schema: pa.Schema, index: int, selected: Collection[int]
+) -> dict[int, tuple[pa.Array, pa.Field]]:
+    """Return the selected columns of a matrix tile with their fields, by column index."""
+    columns = layout.columns[index]
+    matrix = matrix_of(tile, len(columns), index)
+    positions = [position for position, column in enumerate(columns) if column in selected]
+    return {
+        columns[position]: (array, pa.field(schema.field(columns[position]).name, array.type))
+        for position, array in zip(positions, columns_of(matrix, positions), strict=True)
+    }

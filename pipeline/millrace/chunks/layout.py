@@ -26,14 +26,19 @@ class TileLayout:
     The layout is the same for all chunks of a load, so a read of 2 of 200 columns fetches at most two tiles of each
     chunk. It is recorded with the version, so that a reader needs nothing else to know which tiles to fetch. A chunk
     that is older than a column has only the first tiles of the layout. Its other columns are null.
+
+    ``matrices`` has the indices of the tiles that hold their columns as one matrix (``to_matrix``).
     """
 
     columns: tuple[tuple[int, ...], ...]
+    matrices: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         seen = [column for tile in self.columns for column in tile]
         if not self.columns or sorted(seen) != list(range(len(seen))):
             raise ChunkFormatError(f"a tile layout must hold every column once, this one holds {self.columns}")
+        if any(not (0 <= tile < len(self.columns) and self.columns[tile]) for tile in self.matrices):
+            raise ChunkFormatError(f"a matrix is a tile with columns, but the matrices are {sorted(self.matrices)}")
 
     @classmethod
     def for_schema(cls, schema: pa.Schema) -> Self:
@@ -54,11 +59,12 @@ class TileLayout:
                 f"a dataset to which columns were added has at most {EXTENDED_TILES_MAX} tiles a chunk",
                 hint="load all of its data again with the mode replace",
             )
-        return type(self)((*self.columns, *_tiles(self.column_count, new, min(room, TILES_MAX))))
+        return type(self)((*self.columns, *_tiles(self.column_count, new, min(room, TILES_MAX))), self.matrices)
 
     def begins_with(self, other: TileLayout) -> bool:
         """Return whether the first tiles are those of the other layout, so that its chunks can be read by this one."""
-        return self.columns[: len(other.columns)] == other.columns
+        own = {tile for tile in self.matrices if tile < len(other.columns)}
+        return self.columns[: len(other.columns)] == other.columns and own == other.matrices
 
     @property
     def column_count(self) -> int:
@@ -82,13 +88,13 @@ class TileLayout:
         return tuple(tile for tile, tile_columns in enumerate(self.columns) if requested & set(tile_columns)) or (0,)
 
     def to_json(self) -> list[list[int]]:
-        """Return a list of lists of column indices."""
+        """Return a list of lists of column indices, without the matrices."""
         return [list(tile) for tile in self.columns]
 
     @classmethod
-    def from_json(cls, value: Sequence[Sequence[int]]) -> Self:
-        """Make a layout from the result of ``to_json``."""
-        return cls(tuple(tuple(tile) for tile in value))
+    def from_json(cls, value: Sequence[Sequence[int]], matrices: Iterable[int] = ()) -> Self:
+        """Make a layout from the result of ``to_json``, and the indices of its matrices."""
+        return cls(tuple(tuple(tile) for tile in value), frozenset(matrices))
 
 
 def _tiles(first: int, count: int, tiles_max: int) -> tuple[tuple[int, ...], ...]:

@@ -1,5 +1,6 @@
 """Read a version of a dataset, through the method names and meanings of ``pyarrow.dataset.Dataset``."""
 
+from millrace.dataset.chunk_columns import ColumnPlace
 from millrace.dataset.chunk_decoder import ChunkDecoder
 from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.comparison import DiffReport, diff
@@ -18,6 +19,7 @@ from millrace.dataset.warming import WarmOptions, WarmReport, warm
 __all__ = [
     "ChunkDecoder",
     "ChunkSource",
+    "ColumnPlace",
     "Dataset",
     "DiffReport",
     "RECIPE_KEY",

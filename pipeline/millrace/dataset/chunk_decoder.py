@@ -11,17 +11,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.arrow import OFFSET_TYPES, held_bytes
+from millrace.arrow import held_bytes
 from millrace.chunks import (
-    DICTIONARY_VALUE_BYTES_MAX,
     Allocate,
     OlderChunk,
     TileLayout,
     assemble_as_stored,
     cast_batch,
 )
+from millrace.dataset.chunk_columns import ChunkColumns, ColumnPlace
 from millrace.dataset.decoded_sizes import DecodedSizes
 from millrace.dataset.filters.rows import only_rows, passing_rows
+from millrace.dataset.recipe import without_recipe
+from millrace.dataset.value_sizes import cast_bytes, copied_bytes, fixed_bytes, is_fixed
 from millrace.errors import ChunkFormatError
 from millrace.store import ChunkRef, TileRef
 
@@ -29,8 +31,6 @@ _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are assembled by one thread at a time: a column takes less time than a switch of the GIL."""
 _INFLATED = 1.1
-_TEXT_BYTES = 8 + DICTIONARY_VALUE_BYTES_MAX
-"""A text's offset, and the longest text of a dictionary."""
 
 
 class ChunkDecoder:
@@ -39,6 +39,9 @@ class ChunkDecoder:
     ``columns`` are indices into ``schema`` (None: all), and so are ``used``, the columns that ``condition`` uses. The
     attribute ``schema`` is that of the decoded batches. ``tiles`` are the indices of the needed tiles (None: all); a
     chunk that is older than a column lacks the last ones. Safe to use from several threads.
+
+    With ``keeps_matrices`` the columns of a matrix tile stay together, as ``ChunkColumns`` describes it: they are not
+    copied. ``places`` then has the places of the columns by name. Only a decoder without a condition can keep them.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class ChunkDecoder:
         columns: Sequence[int] | None,
         condition: pc.Expression | None = None,
         used: Sequence[int] = (),
+        *,
+        keeps_matrices: bool = False,
     ) -> None:
         self._version_schema = schema
         self._layout = layout
@@ -57,13 +62,28 @@ class ChunkDecoder:
         self._fetched = [*self._columns, *(column for column in self._used if column not in self._columns)]
         tiles = None if columns is None else list(layout.tiles_of(self._fetched))
         self.tiles = None if tiles is not None and len(tiles) == len(layout.columns) else tiles
-        self.schema = pa.schema([schema.field(i) for i in self._columns], schema.metadata)
+        self._kept = ChunkColumns.of(schema, layout, columns) if keeps_matrices else None
+        self.schema = self._batch_schema()
         self._schema_bytes = self.schema.serialize().to_pybytes()
-        self._row_bytes: float = sum(_fixed_bytes(field.type) for field in self.schema)
-        self._cast_row_bytes = sum(_cast_bytes(field.type) for field in self.schema)
-        self.is_measured = all(_is_fixed(field.type) for field in self.schema)
+        self._row_bytes: float = sum(fixed_bytes(field.type) for field in self.schema)
+        self._cast_row_bytes = sum(cast_bytes(field.type) for field in self.schema)
+        if self._kept is None:
+            self._cast_row_bytes += sum(copied_bytes(schema, layout, self._fetched))
+        self.is_measured = all(is_fixed(field.type) for field in self.schema)
         """Whether the decoded size is known: for types of fixed width at once, for others after the first chunk."""
         self._short = threading.Lock()
+
+    def _batch_schema(self) -> pa.Schema:
+        """Return the schema of the batches, without a recipe, which may have a megabyte."""
+        schema = without_recipe(self._version_schema)
+        if self._kept is not None:
+            return self._kept.schema(schema)
+        return pa.schema([schema.field(i) for i in self._columns], schema.metadata)
+
+    @property
+    def places(self) -> Mapping[str, ColumnPlace]:
+        """Return the place of each column in a batch by its name; empty unless matrices are kept."""
+        return {} if self._kept is None else self._kept.places(self._version_schema)
 
     @property
     def key(self) -> Hashable:
@@ -135,7 +155,27 @@ class ChunkDecoder:
 
     def _assemble(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         older = OlderChunk(len(ref.tiles), ref.rows) if len(ref.tiles) < len(self._layout.columns) else None
+        if self._kept is not None:
+            return self._with_matrices(ref, self._kept, dict(zip(self.tiles_of(ref), decoded, strict=True)), older)
         batch = assemble_as_stored(decoded, self._layout, self._version_schema, self._fetched, older=older)
+        return self._checked(ref, batch)
+
+    def _with_matrices(
+        self, ref: ChunkRef, kept: ChunkColumns, tiles: Mapping[int, pa.RecordBatch], older: OlderChunk | None
+    ) -> pa.RecordBatch:
+        """Return the batch of the single columns and of the matrices."""
+        fields = list(self.schema)
+        columns: list[pa.Array] = []
+        if kept.single:
+            indices = self._layout.tiles_of(kept.single, tile_count=older and older.tiles)
+            chosen = [tiles[index] for index in indices]
+            single = assemble_as_stored(chosen, self._layout, self._version_schema, kept.single, older=older)
+            columns += cast_batch(single, pa.schema(fields[: len(kept.single)])).columns
+        matrices = kept.matrix_arrays(tiles, self._version_schema, ref.rows)
+        return self._checked(ref, pa.RecordBatch.from_arrays([*columns, *matrices], schema=self.schema))
+
+    def _checked(self, ref: ChunkRef, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the rows that pass, in their final types, after a comparison of their number with the manifest."""
         if batch.num_rows != ref.rows:
             raise ChunkFormatError(
                 f"chunk {ref} holds {batch.num_rows} rows, its manifest records {ref.rows}",
@@ -183,24 +223,3 @@ def _decoded(
     decoded[::2] = decode(jobs[::2])
     decoded[1::2] = other_half.result()
     return decoded
-
-
-def _is_fixed(type_: pa.DataType) -> bool:
-    kinds = pa.types
-    return bool(kinds.is_primitive(type_) or kinds.is_decimal(type_) or kinds.is_fixed_size_binary(type_))
-
-
-def _fixed_bytes(type_: pa.DataType) -> int:
-    """Return the bytes of a decoded value, without the bytes of text and of lists."""
-    try:
-        return int(type_.bit_width) // 8
-    except ValueError:
-        return 4
-
-
-def _cast_bytes(type_: pa.DataType) -> int:
-    """Return the bytes of a value whose type may be narrower in a chunk; 0 for a value that is used as it is stored."""
-    kinds = pa.types
-    if kinds.is_integer(type_) or kinds.is_float64(type_):
-        return int(type_.bit_width) // 8
-    return _TEXT_BYTES if type_ in OFFSET_TYPES else 0

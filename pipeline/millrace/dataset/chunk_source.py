@@ -61,6 +61,7 @@ class ChunkSource:
         self._loans = ChunkLoans(loans_through(reader))
         self.decoder = decoder
         self.schema = decoder.schema
+        self.places = decoder.places
         self.stats = ScanStats()
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -16,14 +16,17 @@ from millrace.dataset.chunk_source import ChunkSource
 from millrace.dataset.exports.frames import pandas_frame, require
 from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
 from millrace.dataset.filters.prune import ChunkFilter
+from millrace.dataset.read_chunks import ReadChunks
 from millrace.dataset.read_cost import ReadCost, read_cost
+from millrace.dataset.recipe import Recipe, recipe_of, without_recipe
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats
 from millrace.dataset.selection import column_indices, filtered_batches, first_rows
+from millrace.dataset.splits import chosen_chunks, splits_of
 from millrace.display import html_table
 from millrace.errors import ChunkError, StoreError
 from millrace.settings import ReadSettings
-from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, Page, PageRef, Version
+from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, Page, Version
 
 if TYPE_CHECKING:
     from millrace.cache import ChunkCache
@@ -83,14 +86,24 @@ class Dataset:
         """Return whether the catalogue was read while a node was down. That node may have a newer version."""
         return self.version.degraded
 
-    def count_rows(self, filter: Filter | None = None) -> int:
-        """Return the number of rows, or of the rows that pass ``filter``.
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """Return how a version of training data was made, with its statistics and categories; None for any other."""
+        return recipe_of(self.schema)
+
+    @property
+    def splits(self) -> dict[str, range]:
+        """Return the chunks of each split by its name; empty if the version has no splits."""
+        return splits_of(self.schema)
+
+    def count_rows(self, filter: Filter | None = None, *, split: str | None = None) -> int:
+        """Return the number of rows, or of the rows that pass ``filter``, of the version or of one split.
 
         Without ``filter`` no chunk is read. With ``filter`` the columns that it uses are read.
         """
-        if filter is None:
-            return self.version.rows
-        return sum(batch.num_rows for batch in self.to_batches([], filter))
+        if filter is not None:
+            return sum(batch.num_rows for batch in self.to_batches([], filter, split=split))
+        return self.version.rows if split is None else self._read_chunks(split).count_rows()
 
     def to_batches(
         self,
@@ -98,8 +111,11 @@ class Dataset:
         filter: Filter | None = None,
         *,
         num_rows: int | None = None,
+        split: str | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Return the rows, or those that pass ``filter``, as batches in order and in bounded memory.
+
+        With ``split`` these are the rows of one split. The schema of the batches has no recipe.
 
         ``filter`` is the text that ``millrace read --filter`` takes (``"month = 1 and carrier in ('UA', 'B6')"``), or
         an expression of ``pyarrow.compute``.
@@ -110,14 +126,17 @@ class Dataset:
         show that no row passes ``filter``. The first chunk is fetched alone, so that the first batch arrives early. The
         chunks after it are read ahead.
 
-        Raises ``UsageError`` for a column that does not exist and for an invalid filter, before any chunk is read.
+        Raises ``UsageError`` for a column or a split that does not exist and for an invalid filter, before any chunk is
+        read.
         """
-        batches = self._batches(columns, filter, num_rows, ahead=False)
+        batches = self._batches(columns, filter, num_rows, split, ahead=False)
         return batches if num_rows is None else first_rows(batches, num_rows)
 
-    def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
-        """Return the whole version, or the given columns and rows, as one table; ``filter`` is as in ``to_batches``."""
-        batches = self._batches(columns, filter, None, ahead=True)
+    def to_table(
+        self, columns: Sequence[str] | None = None, filter: Filter | None = None, *, split: str | None = None
+    ) -> pa.Table:
+        """Return the whole version, or the given columns and rows, as one table; options are as in ``to_batches``."""
+        batches = self._batches(columns, filter, None, split, ahead=True)
         return pa.Table.from_batches(batches, schema=self._selected_schema(columns))
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
@@ -133,32 +152,40 @@ class Dataset:
         """Return the rows of ``to_table`` as a polars DataFrame; raise ``UsageError`` where polars is not installed."""
         return require("polars").from_arrow(self.to_table(columns, filter))
 
-    def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
-        """Return the first ``num_rows`` rows, or the first that pass ``filter``.
+    def head(
+        self,
+        num_rows: int = 5,
+        columns: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        *,
+        split: str | None = None,
+    ) -> pa.Table:
+        """Return the first ``num_rows`` rows, or the first that pass ``filter``, of the version or of one split.
 
         Without ``filter`` only the pages and chunks that hold these rows are read.
         """
         schema = self._selected_schema(columns)
         if filter is not None:
-            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=schema)
-        batches = self._scan(self._indices(columns)).batches(self._known_refs(num_rows))
+            batches = self._batches(columns, filter, num_rows, split, ahead=False)
+            return pa.Table.from_batches(first_rows(batches, num_rows), schema=schema)
+        batches = self._scan(self._indices(columns)).batches(self._read_chunks(split).known_refs(num_rows))
         with self._named():
             return pa.Table.from_batches(first_rows(batches, num_rows), schema=schema)
 
     def read_cost(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> ReadCost:
         """Return the chunks, tiles and stored bytes that ``to_batches`` would fetch; no chunk is read."""
-        indices = self._indices(columns)
+        indices, chunks = self._indices(columns), self._read_chunks(None)
         if filter is None:
-            return read_cost(self._known_refs(), self._source(indices).decoder)
+            return read_cost(chunks.known_refs(), self._source(indices).decoder)
         condition = as_condition(filter, self.schema)
         used = columns_for(condition, self.schema)
         fetched = None if indices is None or used is None else list(dict.fromkeys([*indices, *used]))
-        kept = self._kept(ChunkFilter.of(condition, self.schema, used or ()))
+        kept = chunks.kept(ChunkFilter.of(condition, self.schema, used or ()))
         return read_cost(kept, self._source(fetched).decoder)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Return the Arrow PyCapsule stream, through which polars, DuckDB, pandas and pyarrow read the dataset."""
-        reader = pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
+        reader = pa.RecordBatchReader.from_batches(self._selected_schema(None), self.to_batches())
         return reader.__arrow_c_stream__(requested_schema)
 
     def refs(self) -> Iterator[ChunkRef]:
@@ -185,32 +212,36 @@ class Dataset:
                 held.enter_context(self._cache.pin(self.name, self.version.label))
             yield lease
 
-    def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
-        """Yield the chunks of the first ``num_rows`` rows (None: all), from pages that this process may have cached."""
-        left = math.inf if num_rows is None else num_rows
-        for page in self.known_pages():
-            for ref in page.refs():
-                if left <= 0:
-                    return
-                yield ref
-                left -= ref.rows
+    def _read_chunks(self, split: str | None) -> ReadChunks:
+        """Return the chunks of a split (None: all); raise ``UsageError`` for a split that does not exist."""
+        version = self.version
+        chunks = None if split is None else chosen_chunks(self.schema, split, version.chunks, version.reference)
+        return ReadChunks(self._catalogue, version, chunks)
 
     def _indices(self, columns: Sequence[str] | None) -> list[int] | None:
         return None if columns is None else column_indices(columns, self.schema, self.version)
 
     def _selected_schema(self, columns: Sequence[str] | None) -> pa.Schema:
         indices = self._indices(columns)
-        return self.schema if indices is None else pa.schema([self.schema.field(index) for index in indices])
+        if indices is None:
+            return without_recipe(self.schema)
+        return pa.schema([self.schema.field(index) for index in indices])
 
     def _batches(
-        self, columns: Sequence[str] | None, filter: Filter | None, num_rows: int | None, *, ahead: bool
+        self,
+        columns: Sequence[str] | None,
+        filter: Filter | None,
+        num_rows: int | None,
+        split: str | None,
+        *,
+        ahead: bool,
     ) -> Batches:
-        indices = self._indices(columns)
+        indices, chunks = self._indices(columns), self._read_chunks(split)
         if filter is None:
-            return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
+            return self._leased(self._scan(indices).batches(chunks.known_refs(num_rows), ahead=ahead))
         condition = as_condition(filter, self.schema)
         used = columns_for(condition, self.schema)
-        refs = self._kept(ChunkFilter.of(condition, self.schema, used or ()))
+        refs = chunks.kept(ChunkFilter.of(condition, self.schema, used or ()))
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
             return self._leased(batch for batch in batches if batch.num_rows)
@@ -237,27 +268,16 @@ class Dataset:
                 error.message = f"{self.version.reference}: {error.message}"
             raise
 
-    def _kept(self, filter: ChunkFilter) -> Iterator[ChunkRef]:
-        """Yield the chunks that may hold a row that passes; pages that cannot hold one are not read."""
-        for page_ref in self._kept_pages(filter):
-            page = self._catalogue.pages.cached_page(self.name, page_ref)
-            yield from page.refs(filter.kept(page.stats_batch(), page.row_counts()))
-
-    def _kept_pages(self, filter: ChunkFilter) -> Iterator[PageRef]:
-        lists, pages = self._catalogue.pages.lists(self.version)
-        yield from pages
-        for list_ref in lists:
-            page_list = self._catalogue.pages.page_list(self.name, list_ref)
-            for row in filter.kept(page_list.stats, [ref.rows for ref in page_list.refs]):
-                yield page_list.refs[row]
-
-    def chunk_source(self, columns: Sequence[str] | None = None, *, decoded_bytes_max: int = 0) -> ChunkSource:
+    def chunk_source(
+        self, columns: Sequence[str] | None = None, *, decoded_bytes_max: int = 0, keeps_matrices: bool = False
+    ) -> ChunkSource:
         """Return the source of single chunks with these columns (None: all); see ``refs`` for the chunks.
 
-        At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. Raises ``UsageError`` for a column
-        that does not exist.
+        At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. With ``keeps_matrices`` the columns of
+        a matrix stay together; ``ChunkSource.places`` tells where they are. Raises ``UsageError`` for a column that does
+        not exist.
         """
-        return self._source(self._indices(columns), decoded_bytes_max=decoded_bytes_max)
+        return self._source(self._indices(columns), decoded_bytes_max=decoded_bytes_max, keeps_matrices=keeps_matrices)
 
     def _source(
         self,
@@ -266,10 +286,11 @@ class Dataset:
         used: Sequence[int] = (),
         *,
         decoded_bytes_max: int = 0,
+        keeps_matrices: bool = False,
     ) -> ChunkSource:
         cache, version = self._cache, self.version
         forms = CachedForms() if cache is None else cache.forms(version.dataset, version.label)
-        decoder = ChunkDecoder(self.schema, version.layout, columns, condition, used)
+        decoder = ChunkDecoder(self.schema, version.layout, columns, condition, used, keeps_matrices=keeps_matrices)
         source = ChunkSource(
             self._reader,
             cache,

@@ -20,7 +20,7 @@ from millrace.declarations.schedules import parse_time
 from millrace.declarations.source_entry import SourceEntry
 from millrace.declarations.sources_file import read_sources, sources_path
 from millrace.declarations.training_entry import TrainingEntry
-from millrace.declarations.training_file import find_training, read_training, training_entry, training_path
+from millrace.declarations.training_file import find_training, make_training, read_training, training_path
 from millrace.declarations.uri_dates import render_dates
 
 __all__ = [
@@ -41,13 +41,13 @@ __all__ = [
     "in_field_words",
     "load_options",
     "local_time",
+    "make_training",
     "parse_time",
     "read_declarations",
     "read_sources",
     "read_training",
     "render_dates",
     "sources_path",
-    "training_entry",
     "training_path",
     "warning_in_field_words",
 ]

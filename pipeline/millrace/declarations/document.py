@@ -110,6 +110,33 @@ def found(name: str, declared: Declarations[Entry], kind: str, *, hint: str) -> 
     return declared.entries[name]
 
 
+def made_entry(name: str, values: Mapping[str, Any], section: Section[Entry], folder: Path) -> Entry:
+    """Return an entry that is in no file; raise ``DeclarationError`` with all of its errors."""
+    if problem := section.name_problem(name):
+        raise _entry_error([(name, problem)])
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return section.model.model_validate(given, context={"name": name, "folder": folder})
+    except ValidationError as error:
+        every = error.errors(include_url=False)
+        raise _entry_error(
+            [(_dotted(error_path(each)), model_problem(each, section.model)) for each in every]
+        ) from None
+
+
+def _entry_error(problems: list[tuple[str, Problem]]) -> DeclarationError:
+    lines = [str(DeclarationError(_sentence(field, problem), hint=problem.hint)) for field, problem in problems]
+    return DeclarationError("; ".join(lines), field=problems[0][0])
+
+
+def _dotted(path: Location) -> str:
+    return without_credentials(".".join(map(str, path)))
+
+
+def _sentence(field_name: str, problem: Problem) -> str:
+    return f"{field_name or 'the document'} {without_credentials(problem.message)}"
+
+
 def _display_name(path: Path) -> str:
     """Return the path below the working directory, if it is there."""
     here = Path.cwd()
@@ -200,6 +227,6 @@ class _Reader(Generic[Entry]):
 
     def _error(self, path: Location, problem: Problem, line: int = 0) -> DeclarationError:
         file, line = self.document.name, line or self.document.line(path)
-        field_name = without_credentials(".".join(map(str, path)))
-        message = f"{file}:{line}: {field_name or 'the document'} {without_credentials(problem.message)}"
+        field_name = _dotted(path)
+        message = f"{file}:{line}: {_sentence(field_name, problem)}"
         return DeclarationError(message, hint=problem.hint, file=file, line=line, field=field_name)

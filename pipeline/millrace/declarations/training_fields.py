@@ -113,22 +113,34 @@ def _check_function(name: str) -> str:
 
 def read_query(name: str, folder: Path) -> str:
     """Return the text of a query's file, whose path is below ``folder``; raise an error of the field otherwise."""
-    path = (folder / name).resolve()
-    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
-        raise raised(f"is {name!r}, which is outside of the folder of the entry", "give a path below it", field=_FILE)
+    path = _query_path(name, folder)
     try:
         with path.open("rb") as file:
             content = file.read(QUERY_BYTES_MAX + 1)
         text = content.decode("utf-8-sig")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise raised(f"is {name!r}, which cannot be read: {reason}", "give a file of SQL", field=_FILE) from None
+        raise _no_query(name, f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise raised(f"is {name!r}, which is not UTF-8", "give a file of SQL", field=_FILE) from None
+        raise _no_query(name, "is not UTF-8") from None
     if len(content) > QUERY_BYTES_MAX or not text.strip():
-        message = f"is {name!r}, which is empty or larger than {QUERY_BYTES_MAX:,} bytes"
-        raise raised(message, "give a file of SQL", field=_FILE)
+        raise _no_query(name, f"is empty or larger than {QUERY_BYTES_MAX:,} bytes")
     return text
+
+
+def _query_path(name: str, folder: Path) -> Path:
+    try:
+        path, is_other = (folder / name).resolve(), (folder / name).exists() and not (folder / name).is_file()
+    except (OSError, ValueError, RuntimeError):  # links in a circle, or a null character
+        raise _no_query(name, "is no path") from None
+    if Path(name).is_absolute() or not path.is_relative_to(folder.resolve()):
+        raise _no_query(name, "is outside of the folder of the entry", "give a path below it")
+    if is_other:  # a pipe would wait for its writer
+        raise _no_query(name, "is not a file")
+    return path
+
+
+def _no_query(name: str, reason: str, hint: str = "give a file of SQL") -> Exception:
+    return raised(f"is {name!r}, which {reason}", hint, field=_FILE)
 
 
 _INPUTS_SCHEMA: Final = {

@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from millrace.declarations.cycles import cycle_problem
-from millrace.declarations.document import CrossFault, Declarations, Section, found, read_declarations
-from millrace.declarations.error_text import error_path, model_problem
+from millrace.declarations.document import CrossFault, Declarations, Section, found, made_entry, read_declarations
 from millrace.declarations.training_entry import QUERIES, TrainingEntry
-from millrace.errors import UsageError
 from millrace.settings import Settings, default_training_file
 
 RESERVED_NAMES = frozenset({"training_data", "model"})
@@ -43,21 +39,12 @@ def find_training(name: str, settings: Settings, *, file: str | Path | None = No
     return found(name, declared, "training data", hint=hint)
 
 
-def training_entry(name: str, fields: Mapping[str, Any]) -> TrainingEntry:
-    """Return the entry ``name`` with these fields, which are those of the file.
+def make_training(name: str, fields: Mapping[str, Any], *, folder: Path | None = None) -> TrainingEntry:
+    """Return the entry with these fields, such as those of a form; raise ``DeclarationError`` with all of its errors.
 
-    Raises ``UsageError`` with every mistake in one line.
+    ``folder`` has the file of ``query_file``; by default it is the working directory.
     """
-    if problem := TRAINING.name_problem(name):
-        raise UsageError(f"the name {name!r} {problem.message}", hint=problem.hint)
-    given = {field: value for field, value in fields.items() if value is not None}
-    try:
-        return TrainingEntry.model_validate(given, context={"name": name})
-    except ValidationError as error:
-        problems = [(details, model_problem(details, TrainingEntry)) for details in error.errors(include_url=False)]
-        texts = [f"{'.'.join(map(str, error_path(details)))} {problem.message}" for details, problem in problems]
-        hints = [problem.hint for _, problem in problems if problem.hint]
-        raise UsageError(f"{name}: {'; '.join(texts)}", hint="; ".join(hints), dataset=name) from None
+    return made_entry(name, fields, TRAINING, folder or Path.cwd())
 
 
 def _check_entries(entries: Mapping[str, TrainingEntry]) -> list[CrossFault]:

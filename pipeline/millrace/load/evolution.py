@@ -7,6 +7,7 @@ other one, or the rows of both cannot be in one version.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -18,6 +19,8 @@ from millrace.store import Catalogue, Version
 
 EVOLVED_FORMAT = 2
 """The format number of a version with a list of loaded files, or whose older chunks may have fewer tiles."""
+MATRIX_FORMAT = 3
+"""The format number of a version with tiles that are matrices."""
 
 
 def agreement_of(catalogue: Catalogue, latest: Version | None, contract: Contract | None) -> Agreement | None:
@@ -56,11 +59,13 @@ def common_layout(layouts: Sequence[TileLayout]) -> TileLayout:
     return longest
 
 
-def format_setting(layout: TileLayout, *bases: Version | None, has_files: bool = False) -> dict[str, int]:
+def format_setting(layout: TileLayout, *bases: Version | None, has_files: bool = False) -> dict[str, Any]:
     """Return the setting ``format`` of a version with this layout and the chunks of ``bases``, if it needs one.
 
-    ``has_files``: the version has a list of loaded files.
+    The matrices of the layout are the setting ``matrices``. ``has_files``: the version has a list of loaded files.
     """
+    if layout.matrices:
+        return {"format": MATRIX_FORMAT, "matrices": sorted(layout.matrices)}
     is_evolved = any(base and (base.format_number >= EVOLVED_FORMAT or base.layout != layout) for base in bases)
     return {"format": EVOLVED_FORMAT} if has_files or is_evolved else {}
 

@@ -73,6 +73,7 @@ class LoadPlan:
             "source": self.source.to_json(),
             "chunks": self.chunks.to_json(),
             "layout": self.layout.to_json(),
+            "matrices": sorted(self.layout.matrices),
             "published": self.published,
             "holder": self.holder,
             "replays": self.replays,
@@ -84,12 +85,13 @@ class LoadPlan:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> LoadPlan:
         """Create the plan from the JSON of ``to_json``."""
+        fields = {name: item for name, item in value.items() if name != "matrices"}
         return cls(
             **{
-                **value,
+                **fields,
                 "source": SourcePlan.from_json(value["source"]),
                 "chunks": ChunkSettings.from_json(value["chunks"]),
-                "layout": TileLayout.from_json(value["layout"]),
+                "layout": TileLayout.from_json(value["layout"], value["matrices"]),
                 "schema_changes": tuple(value["schema_changes"]),
             }
         )

@@ -46,12 +46,14 @@ def make_plan(
     run: str,
     one_stream: bool = False,
     shown_as: str = "",
+    derived: bool = False,
 ) -> LoadPlan:
     """Make the plan of a load without writing anything.
 
     With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan. ``shown_as``
-    is the name of the source in errors and in the version, if its address means nothing to a user. Raises
-    ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
+    is the name of the source in errors and in the version, if its address means nothing to a user. ``derived`` allows
+    a dataset that is made from others, such as a model. Raises ``UsageError`` or ``SourceError`` for a source or
+    options that cannot be loaded.
     """
     check_dataset_name(dataset)
     contract = options.contract
@@ -70,7 +72,8 @@ def make_plan(
     # One read of the versions, so that the files are selected by the list of the version that becomes the parent.
     graph = VersionGraph(catalogue.all_versions(dataset))
     latest = graph.latest
-    _check_not_prepared(latest)
+    if not derived:
+        _check_not_derived(latest)
     parsing = parsing_digest(options, chunks)
     selection = select_files(catalogue, graph, given, options, parsing)
     if selection.unchanged and latest is not None:
@@ -130,7 +133,7 @@ def make_plan(
     )
 
 
-def _check_not_prepared(latest: Version | None) -> None:
+def _check_not_derived(latest: Version | None) -> None:
     """Raise ``UsageError`` if the dataset is made from others, because a load would replace its splits and recipe."""
     if latest is not None and latest.settings.get("inputs"):
         raise UsageError(

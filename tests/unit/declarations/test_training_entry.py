@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os import mkfifo
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,18 @@ def test_a_file_without_a_query_is_refused(
     if content is not None:
         (conf / "a.sql").write_bytes(content)
     assert errors_of(read_entries, query=None, query_file="a.sql") == [f"query_file is 'a.sql', {reason}"]
+
+
+def test_a_path_that_is_no_file_is_refused(read_entries: ReadTraining, conf: Path) -> None:
+    (conf / "folder").mkdir()
+    (conf / "circle").symlink_to("circle")
+    mkfifo(conf / "pipe")
+    for name, reason in {"folder": "is not a file", "pipe": "is not a file", "circle": "is no path"}.items():
+        error = f"query_file is {name!r}, which {reason}: give a file of SQL"
+        assert errors_of(read_entries, query=None, query_file=name) == [error]
+    assert errors_of(read_entries, query=None, query_file="a\0b") == [
+        r"query_file is 'a\x00b', which is no path: give a file of SQL"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local_stack.settings import CHECKOUT
-from millrace.declarations import find_training, read_training, training_path
+from millrace.declarations import find_training, make_training, read_training, training_path
 from millrace.errors import DeclarationError, UsageError
 from millrace.settings import Settings
 from tests.unit.declarations.conftest import ReadTraining
@@ -104,6 +105,34 @@ def test_an_entry_is_found_by_its_name(read_entries: ReadTraining, tmp_path: Pat
         find_training("broken", settings)
     with pytest.raises(DeclarationError, match=r"nothing\.yaml cannot be read"):
         find_training("late", settings, file=tmp_path / "nothing.yaml")
+
+
+FIELDS = {"inputs": {"a": "a"}, "query": "SELECT 1", "key": "id", "target": "x", "splits": {"train": 0.5, "test": 0.5}}
+
+
+def test_an_entry_of_a_form_is_that_of_the_file(read_entries: ReadTraining, tmp_path: Path) -> None:
+    made = make_training("late", {**FIELDS, "at": None}, folder=tmp_path / "conf")
+    assert made == read_entries(f"training: {{late: {{inputs: {{a: a}}, {REST}}}}}").entries["late"]
+    assert make_training("late", FIELDS).folder == Path.cwd()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "error"),
+    [
+        ("late_model", {}, "late_model has the reserved ending _model: use another name"),
+        ("late", {"keep": 0, "qery": 1}, "keep is 0: give a number of at least 1; qery is unknown: did you "
+         "mean query?"),
+        ("a", {}, "inputs.a names the dataset of the entry itself: remove it"),
+        ("late", {"target": "x://u:geheim@b/", "query_file": "a"}, "query_file contradicts query: give one of query, "
+         "query_file"),
+        ("late", {"query": None, "query_file": "../a.sql"}, "query_file is '../a.sql', which is outside of the folder "
+         "of the entry: give a path below it"),
+    ],
+)  # fmt: skip
+def test_the_mistakes_of_a_form_are_one_line(name: str, fields: dict[str, Any], error: str) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        make_training(name, {**FIELDS, **fields})
+    assert str(refused.value) == error
 
 
 def test_reading_a_file_imports_nothing_heavy() -> None:

@@ -15,8 +15,11 @@ from millrace.display import html_table
 from millrace.errors import ChunkFormatError
 
 _FACT_BYTES_MAX = 500
-FORMAT_NUMBER = 2
-"""The highest format number that this Millrace reads: 2 has tiles that older chunks lack, or a list of loaded files."""
+FORMAT_NUMBER = 3
+"""The highest format number that this Millrace reads.
+
+2 has tiles that older chunks lack, or a list of loaded files. 3 has tiles that are matrices.
+"""
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
 good."""
@@ -144,7 +147,8 @@ class Version:
     @property
     def layout(self) -> TileLayout:
         """The columns of each tile; the same in every chunk."""
-        return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
+        columns = [range(first, first + count) for first, count in self.settings["layout"]]
+        return TileLayout.from_json(columns, self.settings.get("matrices", ()))
 
     @property
     def largest_chunk_bytes(self) -> int:
@@ -177,7 +181,10 @@ class Version:
 
 
 def layout_setting(layout: TileLayout) -> list[list[int]]:
-    """Return first column and number of columns of each tile: at most 64 pairs for any number of columns."""
+    """Return first column and number of columns of each tile: at most 64 pairs for any number of columns.
+
+    The matrices of the layout are a setting of their own.
+    """
     return [[tile[0] if tile else 0, len(tile)] for tile in layout.columns]
 
 

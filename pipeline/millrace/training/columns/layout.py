@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from millrace.arrow import decoded, is_valid, run_values
+from millrace.arrow import decoded, is_valid, run_values, stored_dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,6 @@ def _layout_of_lists(type_: Any) -> Layout | None:
         axes=None if inner.axes is None else (0, *(axis + 1 for axis in inner.axes)),
         nullable_parts=inner.nullable_parts or type_.value_field.nullable,
     )
-
-
-def stored_dtype(leaf: pa.DataType) -> np.dtype[Any]:
-    """Return the dtype of the values in Arrow's memory: integers for dates and times, one byte for a bool."""
-    if pa.types.is_boolean(leaf):
-        return np.dtype(np.bool_)
-    kinds = {"f": pa.types.is_floating(leaf), "u": pa.types.is_unsigned_integer(leaf)}
-    kind = next((kind for kind, matches in kinds.items() if matches), "i")
-    return np.dtype(f"{kind}{leaf.bit_width // 8}")  # ``to_pandas_dtype`` would import pandas
 
 
 class FixedValues(NamedTuple):

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from millrace.arrow import nulls_of
+from millrace.arrow import nulls_of, stored_dtype
 from millrace.chunks import cast_batch
 from millrace.errors import ChunkFormatError, UsageError
 from millrace.names import listed_columns
 from millrace.training.columns.batch_format import BatchFormat
 from millrace.training.columns.fill import fill_number, fill_scalar
-from millrace.training.columns.layout import Layout, layout_of, stored_dtype
+from millrace.training.columns.layout import Layout, layout_of
 from millrace.training.columns.plan import ColumnPlan, nulls_refused
 from millrace.training.columns.ragged import RaggedPlan, plain_type
 from millrace.training.columns.refusals import refused_type

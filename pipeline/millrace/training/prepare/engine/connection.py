@@ -44,19 +44,22 @@ def open_database(path: Path, scratch: Scratch, *, memory_bytes: int, threads: i
     return connection
 
 
-def as_usage_error(error: Exception, scratch: Scratch) -> MillraceError:
-    """Return an error of DuckDB as one line without paths; a full disk becomes the error for that."""
+def as_usage_error(error: Exception, scratch: Scratch, *, lines_before: int = 0) -> MillraceError:
+    """Return an error of DuckDB as one line without paths; a full disk becomes the error for that.
+
+    ``lines_before`` is the number of lines that the program put before the user's text.
+    """
     import duckdb
 
     text = str(error)
     if "No space left" in text or "max_temp_directory_size" in text or "Could not write" in text:
-        return scratch.no_room()
+        return scratch.full()
     if isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
-            f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text)}",
+            f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text.splitlines()[0])}",
             hint="raise the setting training.memory_bytes",
         )
-    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=_place(text))
+    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=_place(text, lines_before))
 
 
 def _one_line(text: str) -> str:
@@ -64,7 +67,7 @@ def _one_line(text: str) -> str:
     return shortened(" ".join(_PATH.sub("...", head).split()), _MESSAGE_MAX)
 
 
-def _place(text: str) -> str:
+def _place(text: str, lines_before: int) -> str:
     """Return the line of the query at which DuckDB points."""
     match = re.search(r"^LINE (\d+): (.*)$", text, re.MULTILINE)
-    return f"line {match[1]}: {shortened(match[2].strip(), 120)}" if match else ""
+    return f"line {int(match[1]) - lines_before}: {shortened(match[2].strip(), 120)}" if match else ""

@@ -9,88 +9,31 @@ from millrace.training.prepare.query.parsed import Node, functions, place, walk
 
 RESERVED: Final = "millrace"
 """Names that begin with it belong to the program."""
-_EXPRESSIONS: Final = frozenset(
-    [
-        "BETWEEN",
-        "CASE",
-        "CAST",
-        "COLLATE",
-        "COLUMN_REF",
-        "COMPARISON",
-        "CONJUNCTION",
-        "CONSTANT",
-        "FUNCTION",
-        "LAMBDA",
-        "OPERATOR",
-        "POSITIONAL_REFERENCE",
-        "STAR",
-        "SUBQUERY",
-        "TYPE",
-        "WINDOW",
-    ]
-)
-_SOURCES: Final = frozenset(["BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY", "TABLE_FUNCTION"])
-_SELECTS: Final = frozenset(["SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"])
-_MODIFIERS: Final = frozenset(["LIMIT_MODIFIER", "ORDER_MODIFIER", "DISTINCT_MODIFIER"])
-_ORDERS: Final = frozenset(["ASCENDING", "DESCENDING", "ORDER_DEFAULT"])
+_EXPRESSIONS: Final = frozenset({
+    "BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION",
+    "LAMBDA", "OPERATOR", "POSITIONAL_REFERENCE", "STAR", "SUBQUERY", "TYPE", "WINDOW",
+})  # fmt: skip
+_SOURCES: Final = frozenset({"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SUBQUERY", "TABLE_FUNCTION"})
+_SELECTS: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE"})
+_MODIFIERS: Final = frozenset({"LIMIT_MODIFIER", "ORDER_MODIFIER", "DISTINCT_MODIFIER"})
+_ORDERS: Final = frozenset({"ASCENDING", "DESCENDING", "ORDER_DEFAULT"})
 _KNOWN: Final = _SOURCES | _SELECTS | _MODIFIERS | _ORDERS
 _TABLE_FUNCTIONS: Final = frozenset({"unnest", "range", "generate_series"})
-_PRESENT: Final = frozenset(
-    [
-        "ago",
-        "current_date",
-        "current_localtime",
-        "current_localtimestamp",
-        "current_time",
-        "current_timestamp",
-        "get_current_time",
-        "get_current_timestamp",
-        "localtime",
-        "localtimestamp",
-        "now",
-        "today",
-        "transaction_timestamp",
-        "txid_current",
-    ]
-)
-_CHANCE: Final = frozenset(["gen_random_uuid", "random", "reservoir_quantile", "setseed", "uuid", "uuidv4", "uuidv7"])
-_SYSTEM: Final = frozenset(
-    [
-        "current_catalog",
-        "current_database",
-        "current_query",
-        "current_role",
-        "current_schema",
-        "current_schemas",
-        "current_setting",
-        "current_user",
-        "get_block_size",
-        "getenv",
-        "getvariable",
-        "in_search_path",
-        "parse_duckdb_log_message",
-        "read_blob",
-        "read_text",
-        "session_user",
-        "user",
-        "version",
-    ]
-)
-_BARE: Final = frozenset(
-    [
-        "current_catalog",
-        "current_date",
-        "current_role",
-        "current_schema",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "localtime",
-        "localtimestamp",
-        "session_user",
-        "user",
-    ]
-)
+_PRESENT: Final = frozenset({
+    "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time", "current_timestamp",
+    "get_current_time", "get_current_timestamp", "localtime", "localtimestamp", "now", "today",
+    "transaction_timestamp", "txid_current",
+})  # fmt: skip
+_CHANCE: Final = frozenset({"gen_random_uuid", "random", "reservoir_quantile", "setseed", "uuid", "uuidv4", "uuidv7"})
+_SYSTEM: Final = frozenset({
+    "current_catalog", "current_database", "current_query", "current_role", "current_schema", "current_schemas",
+    "current_setting", "current_user", "get_block_size", "getenv", "getvariable", "in_search_path",
+    "parse_duckdb_log_message", "read_blob", "read_text", "session_user", "user", "version",
+})  # fmt: skip
+_BARE: Final = frozenset({
+    "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
+    "current_user", "localtime", "localtimestamp", "session_user", "user",
+})  # fmt: skip
 """Functions that SQL calls without parentheses, so that they look like columns."""
 
 
@@ -162,8 +105,7 @@ def _table_reason(node: Node) -> str:
 
 
 def _name(node: Node) -> str:
-    name: str = node["qualified_name"]["path"][-1] if node.get("qualified_name") else node["function_name"]
-    return name.lower()
+    return str(node["qualified_name"]["path"][-1]).lower()
 
 
 def _reserved(node: Node) -> str:

@@ -67,7 +67,7 @@ class ColumnUses:
             self._used[alias] |= self._visible[alias]
 
     def _within(self, select: Node) -> list[str]:
-        """Return the inputs in the FROM of a SELECT; a part that is no SELECT, such as ORDER BY of a UNION, has none."""
+        """Return the inputs in the FROM of a SELECT; a UNION has none of its own."""
         tables = [id(source) for source in sources(select)]
         return [use.input for use in self._uses if id(use.table) in tables]
 

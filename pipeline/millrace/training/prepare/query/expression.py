@@ -51,9 +51,7 @@ def _check_plain(text: str, what: str) -> None:
         raise UsageError(f"{what} cannot be parsed: {' '.join(str(error).split())}") from None
     if not tokens:
         raise UsageError(f"{what} is empty", hint=_SCALAR)
-    if any(token.comments for token in tokens) or any(
-        token.text == ";" and token.token_type.name == "SEMICOLON" for token in tokens
-    ):
+    if any(token.comments or token.token_type.name == "SEMICOLON" for token in tokens):
         raise UsageError(f"{what} holds a comment or a semicolon", hint=_SCALAR)
 
 
@@ -80,20 +78,10 @@ def _check_scalar(node: Node, columns: Collection[str], what: str) -> None:
         raise UsageError(f"{what} has a lambda whose parameter {min(shadowed)!r} is a column", hint="rename it")
 
 
-_MACROS: Final = frozenset(
-    [
-        "generate_subscripts",
-        "geomean",
-        "geometric_mean",
-        "json_group_array",
-        "json_group_object",
-        "json_group_structure",
-        "regexp_split_to_table",
-        "variant_group_array",
-        "wavg",
-        "weighted_avg",
-    ]
-)
+_MACROS: Final = frozenset({
+    "generate_subscripts", "geomean", "geometric_mean", "json_group_array", "json_group_object",
+    "json_group_structure", "regexp_split_to_table", "variant_group_array", "wavg", "weighted_avg",
+})  # fmt: skip
 """Macros that hold an aggregate, or make several rows."""
 
 

@@ -49,13 +49,9 @@ def _is_kept(source: Any, table: Node) -> bool:
     if not isinstance(source, dict) or source.get("type") != "JOIN":
         return False
     kind, way = source["join_type"], source["ref_type"]
-    if (
-        kind in ("INNER", "LEFT", "SEMI", "ANTI")
-        and way in ("REGULAR", "CROSS", "ASOF")
-        and _is_kept(source["left"], table)
-    ):
-        return True
-    return kind == "INNER" and way in ("REGULAR", "CROSS") and _is_kept(source["right"], table)
+    keeps_left = kind in ("INNER", "LEFT", "SEMI", "ANTI") and way in ("REGULAR", "CROSS", "ASOF")
+    keeps_right = kind == "INNER" and way in ("REGULAR", "CROSS")
+    return (keeps_left and _is_kept(source["left"], table)) or (keeps_right and _is_kept(source["right"], table))
 
 
 def _parts(condition: Any) -> Iterator[Node]:

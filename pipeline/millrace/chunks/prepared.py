@@ -1,0 +1,109 @@
+"""Tiles and row groups of prepared training data: features of one type in a matrix, and chunks of one split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+from millrace.chunks.grouper import RowGroup, RowGrouper
+from millrace.chunks.layout import TILES_MAX, TileLayout
+from millrace.chunks.matrix import is_matrix_type
+from millrace.chunks.settings import ChunkSettings
+
+PREPARED_CHUNK_BYTES: Final = (4_000_000, 8_000_000)
+"""The decoded bytes of a chunk at least and at most; the last chunk of a split may be smaller."""
+_ROW_GROUP_BYTES: Final = 4_850_000
+_HEADER_BYTES: Final = 500
+"""Arrow's headers of a column in a tile of its own."""
+_MATRICES_MAX: Final = TILES_MAX // 2 - 1
+"""With so many matrices there is room for a tile between each two of them."""
+
+
+def prepared_row_group_bytes(schema: pa.Schema) -> int:
+    """Return the ``row_group_bytes`` of a version with this schema.
+
+    The rows of such a group always fit into one chunk of ``CHUNK_BYTES_MAX``, also if no codec makes them smaller. So
+    no chunk is halved, and each decodes to 4 to 8 MB.
+    """
+    least, _ = PREPARED_CHUNK_BYTES
+    return max(least + 1, _ROW_GROUP_BYTES - _HEADER_BYTES * len(schema))
+
+
+class SplitGrouper:
+    """An object that cuts the rows of one split after another into row groups, none of which has rows of two splits.
+
+    The groups of a split are those of a ``RowGrouper`` of its own. Not safe for several threads.
+    """
+
+    def __init__(self, settings: ChunkSettings) -> None:
+        self._settings = settings
+        self._split: str | None = None
+        self._grouper = RowGrouper(settings)
+
+    def feed(self, split: str, batch: pa.RecordBatch) -> Iterator[tuple[str, RowGroup]]:
+        """Add rows of a split and yield the row groups that they complete, and the last one of the split before."""
+        if split != self._split:
+            yield from self.finish()
+            self._split, self._grouper = split, RowGrouper(self._settings)
+        for group in self._grouper.feed(batch):
+            yield split, group
+
+    def finish(self) -> Iterator[tuple[str, RowGroup]]:
+        """Yield the last row group, if there are rows left."""
+        for group in self._grouper.finish():
+            yield self._split or "", group
+
+
+class _Run(NamedTuple):
+    """Neighbouring columns: features of one type, or others."""
+
+    first: int
+    count: int
+    is_matrix: bool
+
+
+def prepared_layout(schema: pa.Schema, features: Sequence[str]) -> TileLayout:
+    """Return the layout of a version of training data: each run of features of one type of numbers is a matrix.
+
+    A run has at least two neighbouring columns. Every other column has a tile of its own, as far as 64 tiles allow.
+    """
+    runs = _runs(schema, set(features))
+    widest = sorted((run for run in runs if run.is_matrix), key=lambda run: -run.count)[:_MATRICES_MAX]
+    runs = list(_joined([run._replace(is_matrix=run in widest) for run in runs]))
+    others = [run.count for run in runs if not run.is_matrix]
+    room = TILES_MAX - len(widest)
+    together = next(count for count in range(1, len(schema) + 2) if sum(-(-n // count) for n in others) <= room)
+    tiles: list[tuple[int, ...]] = []
+    matrices = []
+    for run in runs:
+        if run.is_matrix:
+            matrices.append(len(tiles))
+        tiles += _cut(run, 1 if run.is_matrix else -(-run.count // together))
+    return TileLayout(tuple(tiles), frozenset(matrices)) if tiles else TileLayout.for_schema(schema)
+
+
+def _runs(schema: pa.Schema, features: set[str]) -> list[_Run]:
+    def kind(column: int) -> pa.DataType | None:
+        field = schema.field(column)
+        return field.type if field.name in features and is_matrix_type(field.type) else None
+
+    groups = [(kind_, list(columns)) for kind_, columns in groupby(range(len(schema)), kind)]
+    return [_Run(columns[0], len(columns), kind_ is not None and len(columns) > 1) for kind_, columns in groups]
+
+
+def _joined(runs: Sequence[_Run]) -> Iterator[_Run]:
+    """Yield the matrices, and neighbouring runs of other columns as one run."""
+    for is_matrix, group in groupby(runs, lambda run: run.is_matrix):
+        neighbours = list(group)
+        if is_matrix:
+            yield from neighbours
+        else:
+            yield _Run(neighbours[0].first, sum(run.count for run in neighbours), False)
+
+
+def _cut(run: _Run, tiles: int) -> list[tuple[int, ...]]:
+    edges = [run.first + run.count * tile // tiles for tile in range(tiles + 1)]
+    return [tuple(range(low, high)) for low, high in pairwise(edges)]
