@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from millrace.dataset import Recipe
 from millrace.errors import UsageError
 from millrace.training.models import RECIPE_FILE, TrainedModel, TrainingJob, pack_arrays, unpack_arrays
 
 EPOCHS = 4
 BATCH_ROWS = 1024
-STEPS_MAX = 64
-"""A whole number with at most so many values, such as the hour, has a weight for each value."""
+STEPS = 32
+"""The steps of a number; with at most 31 hours or months, each has a step of its own."""
+BASELINE = ("carrier", "hour")
 CELL_ROWS_MIN = 20
 """A cell of the baseline with fewer rows has the rate of all rows."""
 BINS = 10
@@ -37,116 +39,105 @@ Columns = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Encoder:
-    """Turn the columns of rows into one number for each column, or into the position of one weight for each value.
+    """Turn the columns of rows into the weights that each row uses.
 
-    ``sizes`` is the number of values of each feature that has a weight for each value, from ``lows`` on, and 0 for one
-    that is a number, which is standardised by ``means`` and ``stds``.
+    A category has a weight for each code. A number has a weight for its standardised value, and one for each of
+    ``STEPS`` equal steps from its least to its largest value, because months and hours are not linear. The step of a
+    value is ``(value - low) * scale``; that of a code is the code. All arrays have an item for each feature.
     """
 
     names: tuple[str, ...]
+    is_number: Array
     lows: Array
+    scales: Array
     sizes: Array
     means: Array
     stds: Array
 
     @classmethod
-    def of(cls, job: TrainingJob) -> Encoder:
-        """Return the encoder by the recipe's figures, which are those of the split ``train``."""
-        recipe, facts = job.recipe, []
-        for name in recipe.features:
-            figures = recipe.statistics.get(name, {})
-            if name in recipe.categories:  # the code 0 is a value that was not seen
-                facts.append((0, len(recipe.categories[name]) + 1, 0.0, 1.0))
-                continue
-            low, high = figures.get("min") or 0, figures.get("max") or 0
-            is_stepped = pa.types.is_integer(job.dataset.schema.field(name).type) and high - low < STEPS_MAX
-            size = int(high - low) + 1 if is_stepped else 0
-            facts.append((int(low) if size else 0, size, figures.get("mean") or 0.0, figures.get("std") or 1.0))
-        lows, sizes, means, stds = zip(*facts, strict=True)
-        return cls(recipe.features, np.array(lows), np.array(sizes), np.array(means), np.array(stds))
+    def of(cls, recipe: Recipe) -> Encoder:
+        """Return the encoder by the figures of the recipe, which are those of the split ``train``."""
+        facts = [_facts(recipe, name) for name in recipe.features]
+        return cls(recipe.features, *(np.array(values) for values in zip(*facts, strict=True)))
 
-    def numbers(self, columns: Columns) -> list[Array]:
-        """Return the standardised numbers; one that is missing is the mean."""
-        standardised = [
-            (columns[name].astype(np.float64) - mean) / std
-            for name, size, mean, std in zip(self.names, self.sizes, self.means, self.stds, strict=True)
-            if not size
+    def step(self, feature: int, columns: Columns) -> Array:
+        """Return the step of each value of a feature; the one of a value outside is the nearest one."""
+        values = columns[self.names[feature]].astype(np.float64)
+        steps = (np.nan_to_num(values, nan=self.means[feature]) - self.lows[feature]) * self.scales[feature]
+        return np.clip(steps, 0, self.sizes[feature] - 1).astype(np.int64)
+
+    def standardised(self, columns: Columns) -> list[Array]:
+        """Return the values of each number; one that is missing is the mean."""
+        values = [
+            (columns[self.names[feature]].astype(np.float64) - self.means[feature]) / self.stds[feature]
+            for feature in np.flatnonzero(self.is_number)
         ]
-        return [np.nan_to_num(values, nan=0.0) for values in standardised]
+        return [np.nan_to_num(each, nan=0.0) for each in values]
 
     def positions(self, columns: Columns) -> list[Array]:
-        """Return the position of the weight of each value, feature after feature."""
-        first, found = int((self.sizes == 0).sum()), []
-        for name, low, size in zip(self.names, self.lows, self.sizes, strict=True):
-            if size:
-                found.append(first + self.step(name, columns, int(low), int(size)))
-                first += int(size)
-        return found
-
-    def step(self, name: str, columns: Columns, low: int, size: int) -> Array:
-        """Return the number of each value from the lowest one on; a value outside is the nearest one."""
-        return np.clip(columns[name].astype(np.int64) - low, 0, size - 1)
+        """Return the position of the weight of each step, feature after feature, behind those of the numbers."""
+        firsts = int(self.is_number.sum()) + np.cumsum(self.sizes) - self.sizes
+        return [firsts[feature] + self.step(feature, columns) for feature in range(len(self.names))]
 
     def matrix(self, columns: Columns) -> Any:
         """Return the rows as a sparse matrix."""
         from scipy.sparse import csr_matrix
 
-        numbers, positions = self.numbers(columns), self.positions(columns)
-        rows, width = len(next(iter(columns.values()))), len(numbers) + len(positions)
-        places = [np.full(rows, place) for place in range(len(numbers))] + positions
-        values = numbers + [np.ones(rows)] * len(positions)
-        shape = (rows, len(numbers) + int(self.sizes.sum()))
-        indptr = np.arange(0, rows * width + 1, width)
-        return csr_matrix((np.stack(values, 1).ravel(), np.stack(places, 1).ravel(), indptr), shape)
+        values, positions = self.standardised(columns), self.positions(columns)
+        rows, width = len(positions[0]), len(values) + len(positions)
+        places = [np.full(rows, place) for place in range(len(values))] + positions
+        values += [np.ones(rows)] * len(positions)
+        shape = (rows, int(self.is_number.sum() + self.sizes.sum()))
+        ends = np.arange(0, rows * width + 1, width)
+        return csr_matrix((np.stack(values, 1).ravel(), np.stack(places, 1).ravel(), ends), shape)
 
     def probabilities(self, weights: Array, columns: Columns) -> Array:
-        """Return the probability of each row; equal rows give equal bits in any batch. The last weight is alone."""
-        total = np.full(len(next(iter(columns.values()))), weights[-1])
-        for place, values in enumerate(self.numbers(columns)):
+        """Return the probability of each row; equal rows have equal bits in any batch. The last weight is for all."""
+        positions = self.positions(columns)
+        total = np.full(len(positions[0]), weights[-1])
+        for place, values in enumerate(self.standardised(columns)):
             total += weights[place] * values
-        for positions in self.positions(columns):
-            total += weights[positions]
+        for places in positions:
+            total += weights[places]
         return 0.5 + 0.5 * np.tanh(0.5 * total)
 
 
-@dataclass
+def _facts(recipe: Recipe, name: str) -> tuple[bool, float, float, int, float, float]:
+    if name in recipe.categories:  # the code 0 is that of a value that was not seen
+        return False, 0.0, 1.0, len(recipe.categories[name]) + 1, 0.0, 1.0
+    figures = recipe.statistics[name]
+    low, high = float(figures["min"] or 0), float(figures["max"] or 0)
+    scale = STEPS / (high - low) if high > low else 0.0
+    return True, low, scale, STEPS, float(figures["mean"] or 0), float(figures["std"] or 0) or 1.0
+
+
 class Baseline:
     """The rate of the training rows with the same carrier and hour."""
 
-    encoder: Encoder
-    names: tuple[str, str] = ("carrier", "hour")
-    late: Array = field(init=False)
-    rows: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name in self.names:
-            if name not in self.encoder.names or not self.encoder.sizes[self.encoder.names.index(name)]:
-                raise UsageError(
-                    f"the baseline needs the feature {name!r} as a category, or as a whole number of at most "
-                    f"{STEPS_MAX} values",
-                    hint=f"add {name} to the query and to features, or train by a function of your own",
-                )
-        shape = [int(self.encoder.sizes[self.encoder.names.index(name)]) for name in self.names]
-        self.late, self.rows = np.zeros(shape), np.zeros(shape)
+    def __init__(self, encoder: Encoder) -> None:
+        if missing := [name for name in BASELINE if name not in encoder.names]:
+            raise UsageError(
+                f"the baseline needs the feature {missing[0]!r}, and the dataset does not have it",
+                hint=f"add {missing[0]} to the query and to the features, or train by a function of your own",
+            )
+        self._encoder = encoder
+        self._features = [encoder.names.index(name) for name in BASELINE]
+        shape = [int(encoder.sizes[feature]) for feature in self._features]
+        self._late, self._rows = np.zeros(shape), np.zeros(shape)
 
     def _cells(self, columns: Columns) -> tuple[Array, ...]:
-        places = [self.encoder.names.index(name) for name in self.names]
-        lows, sizes = self.encoder.lows, self.encoder.sizes
-        return tuple(
-            self.encoder.step(name, columns, int(lows[place]), int(sizes[place]))
-            for name, place in zip(self.names, places, strict=True)
-        )
+        return tuple(self._encoder.step(feature, columns) for feature in self._features)
 
     def add(self, columns: Columns, target: Array) -> None:
         """Count rows of the split ``train``."""
         cells = self._cells(columns)
-        np.add.at(self.rows, cells, 1)
-        np.add.at(self.late, cells, target)
+        np.add.at(self._rows, cells, 1)
+        np.add.at(self._late, cells, target)
 
     def probabilities(self, columns: Columns) -> Array:
         """Return the rate of the cell of each row."""
-        overall = self.late.sum() / self.rows.sum()
-        rates = np.where(self.rows < CELL_ROWS_MIN, overall, self.late / np.maximum(self.rows, 1))
+        overall = self._late.sum() / self._rows.sum()
+        rates = np.where(self._rows < CELL_ROWS_MIN, overall, self._late / np.maximum(self._rows, 1))
         found: Array = rates[self._cells(columns)]
         return found
 
@@ -201,7 +192,7 @@ def train(job: TrainingJob) -> TrainedModel:
     from sklearn.linear_model import SGDClassifier
     from sklearn.metrics import roc_auc_score
 
-    reader, encoder = Reader(job), Encoder.of(job)
+    reader, encoder = Reader(job), Encoder.of(job.recipe)
     baseline = Baseline(encoder)
     classifier = SGDClassifier(
         loss="log_loss", alpha=1e-5, learning_rate="constant", eta0=0.01, average=True, random_state=job.seed
@@ -254,7 +245,7 @@ def result(reader: Reader, encoder: Encoder, weights: Array, baseline: Baseline,
             metrics[f"{prefix}{split}_log_loss"] = log_loss(late, scores)
         bins = calibration(late, both[0])
     metrics["test_calibration_error"] = sum(b["rows"] * abs(b["predicted"] - b["late"]) for b in bins) / len(late)
-    facts = {name: np.asarray(getattr(encoder, name)) for name in ("names", "lows", "sizes", "means", "stds")}
+    facts = {each.name: np.asarray(getattr(encoder, each.name)) for each in fields(encoder)}
     files = {
         WEIGHTS_FILE: pack_arrays({**facts, "weights": weights}),
         CALIBRATION_FILE: json.dumps(bins, indent=1).encode(),
@@ -291,9 +282,9 @@ def score(files: Mapping[str, bytes], rows: pa.Table) -> Array:
     ``rows`` has the features as the query gives them: categories as their values, numbers with nulls.
     """
     arrays, recipe = unpack_arrays(files[WEIGHTS_FILE]), json.loads(files[RECIPE_FILE])
-    names = tuple(str(name) for name in arrays["names"])
-    encoder = Encoder(names, *(arrays[name] for name in ("lows", "sizes", "means", "stds")))
-    return encoder.probabilities(arrays["weights"], {name: _raw_column(name, rows, recipe) for name in names})
+    names, weights = tuple(map(str, arrays.pop("names"))), arrays.pop("weights")
+    encoder = Encoder(names, **arrays)
+    return encoder.probabilities(weights, {name: _raw_column(name, rows, recipe) for name in names})
 
 
 def _raw_column(name: str, rows: pa.Table, recipe: Mapping[str, Any]) -> Array:

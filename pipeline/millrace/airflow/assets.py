@@ -11,7 +11,7 @@ from airflow.sdk import Asset, AssetAlias
 if TYPE_CHECKING:
     from millrace.api import Store
     from millrace.load import LoadReport
-    from millrace.training.models import ModelReport
+    from millrace.training import ModelReport
 
 _FIELDS: Final = (
     "version", "run", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "chunks", "replicas",

@@ -84,7 +84,7 @@ def declared_keeps() -> dict[str, int]:
     ``keep`` of training data also counts for its model. The numbers of a file do not count while one of its
     declarations is broken, because that one may keep more versions of one of these datasets.
     """
-    from millrace.training.models import model_dataset
+    from millrace.training import model_dataset
 
     settings = load_settings()
     sources = _entries(sources_path(settings), read_sources, "sources")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.api.loading import Loading
 from millrace.api.maintenance import Maintenance
 from millrace.api.reading import Reading
+from millrace.api.store_dataset import Dataset
 from millrace.dataset import Recipe, recipe_of
 from millrace.errors import UsageError, VersionNotFoundError
 from millrace.load import LoadOptions, LoadReport, RunRecord, make_plan
@@ -23,7 +24,7 @@ from millrace.sources import SourceOptions
 from millrace.store import Version
 
 if TYPE_CHECKING:
-    from millrace.training.models import ModelReport, TrainedModel, TrainingFunction
+    from millrace.training import ModelReport, TrainedModel, TrainingFunction
 
 SETTING = "model"
 """The setting of a version that says how the model was trained."""
@@ -55,12 +56,12 @@ class Models(Maintenance, Loading, Reading):
         version that has the tag. If a version of the same data, function and seed exists, nothing is trained, and
         ``skipped`` is ``unchanged``; with ``force`` it is trained in any case. The report is kept (``run_report``).
         """
-        from millrace.training.models import digest_of, model_dataset, name_of
+        from millrace.training import digest_of, model_dataset, name_of, run_function
 
         function, name, reference = self._task_of(trained, reference, file)
         model, started = model_dataset(name), time.monotonic()
-        data = self.version(reference)
-        recipe = _recipe_of(self.dataset(data.reference).schema, data)
+        dataset = self.dataset(reference)
+        data, recipe = dataset.version, _recipe_of(dataset)
         self._check_is_model(model)
         origin = _origin(data, name_of(function), digest_of(function), seed)
         run = run_id or new_run_id(model)
@@ -68,7 +69,7 @@ class Models(Maintenance, Loading, Reading):
         earlier = None if force else self._same_model(model, origin)
         if earlier is None:
             with self.recorded(record):
-                made = self._trained(function, name, data, recipe, seed, task or null_task(), run)
+                made = run_function(function, dataset, recipe, seed=seed, job=run, task=task or null_task())
                 published = self._publish_model(model, made, recipe, data, origin, record)
             label, skipped, replicas = published.version, "", published.replicas
         else:
@@ -90,7 +91,7 @@ class Models(Maintenance, Loading, Reading):
 
     def model_files(self, reference: str) -> dict[str, bytes]:
         """Return the files of a model by their paths, such as those of ``late_arrivals_model@best``."""
-        from millrace.training.models import read_files
+        from millrace.training import read_files
 
         dataset = self.dataset(reference)
         if SETTING not in dataset.version.settings:
@@ -125,7 +126,7 @@ class Models(Maintenance, Loading, Reading):
 
     def _declared_function(self, name: str, file: str | Path | None) -> TrainingFunction:
         from millrace.declarations import find_training
-        from millrace.training.models import load_function
+        from millrace.training import load_function
 
         entry = find_training(name, self.settings, file=file)
         if entry.trainer is None:
@@ -155,26 +156,6 @@ class Models(Maintenance, Loading, Reading):
         ]
         return max(same, key=lambda version: version.number, default=None)
 
-    def _trained(
-        self,
-        function: TrainingFunction,
-        name: str,
-        data: Version,
-        recipe: Recipe,
-        seed: int,
-        task: ProgressTask,
-        run: str,
-    ) -> TrainedModel:
-        """Run the function while the lease of its data is held."""
-        from millrace.training.models import JobProgress, TrainingJob, check_trained, name_of
-
-        dataset = self.dataset(data.reference)
-        with dataset.used_by(run) as lease, JobProgress(task) as progress:
-            if lease is not None:
-                lease.wait_taken()
-            result = function(TrainingJob(name, dataset, recipe, seed, progress))
-        return check_trained(result, name_of(function))
-
     def _publish_model(
         self,
         model: str,
@@ -185,7 +166,7 @@ class Models(Maintenance, Loading, Reading):
         record: RunRecord,
     ) -> LoadReport:
         """Write the files as a version of the kind bytes; publishing it again is the same version."""
-        from millrace.training.models import files_of, write_files
+        from millrace.training import files_of, write_files
 
         settings = {"inputs": {"data": data.reference}, SETTING: dict(origin)}
         with tempfile.TemporaryDirectory(prefix="millrace-model-") as folder:
@@ -209,7 +190,7 @@ class Models(Maintenance, Loading, Reading):
         self, reference: str, data: Version, origin: Mapping[str, Any], run: str, skipped: str
     ) -> ModelReport:
         """Return the report of a stored version, without its tag and its times."""
-        from millrace.training.models import ModelReport, file_names
+        from millrace.training import ModelReport, file_names
 
         dataset = self.dataset(reference)
         version = dataset.version
@@ -228,7 +209,7 @@ class Models(Maintenance, Loading, Reading):
         )
 
     def _stored_metrics(self, reference: str) -> dict[str, float]:
-        from millrace.training.models import METRICS_FILE, read_files
+        from millrace.training import METRICS_FILE, read_files
 
         files = read_files(self.dataset(reference), METRICS_FILE)
         return dict(json.loads(files[METRICS_FILE])) if METRICS_FILE in files else {}
@@ -238,7 +219,7 @@ class Models(Maintenance, Loading, Reading):
 
         A skipped run does the same: the run before may have been killed between the version and its tag.
         """
-        from millrace.training.models import BEST_TAG, compare
+        from millrace.training import BEST_TAG, compare
 
         number, hexpart = next(iter(self.catalogue.tagged(report.dataset, BEST_TAG)), (0, ""))
         best = f"{report.dataset}@{number}-{hexpart}" if hexpart else ""
@@ -255,13 +236,13 @@ class Models(Maintenance, Loading, Reading):
         return replace(report, best=result.is_better, warnings=warnings)
 
 
-def _recipe_of(schema: Any, data: Version) -> Recipe:
-    recipe = recipe_of(schema)
+def _recipe_of(dataset: Dataset) -> Recipe:
+    recipe = recipe_of(dataset.schema)
     if recipe is None:
         raise UsageError(
-            f"{data.reference} has no recipe: it was not prepared as training data",
+            f"{dataset.version.reference} has no recipe: it was not prepared as training data",
             hint="declare it in the file of training datasets, and run millrace prepare",
-            dataset=data.dataset,
+            dataset=dataset.version.dataset,
         )
     return recipe
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import catalogue_writes
@@ -17,9 +17,9 @@ from millrace.sources import SourceWarning
 from millrace.store import CatalogueWriter, DatasetRun, RunReports
 
 if TYPE_CHECKING:
-    from millrace.training.models import ModelReport
+    from millrace.training import ModelReport
 
-    RunReport = LoadReport | ModelReport
+    RunReport: TypeAlias = LoadReport | ModelReport
 
 FAILED_KEPT: Final = timedelta(days=90)
 """Time after which the report of a failed run expires; other reports stay."""
@@ -127,7 +127,7 @@ class Reports(StoreConnection):
 
 
 def _report_of(document: Mapping[str, Any]) -> RunReport:
-    from millrace.training.models import ModelReport
+    from millrace.training import ModelReport
 
     return (
         ModelReport.from_json(document)

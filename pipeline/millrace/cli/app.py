@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "evict": "millrace.cli.commands.evict",
     "cache": "millrace.cli.commands.cache",
     "plan": "millrace.cli.commands.plan",
+    "train": "millrace.cli.commands.train",
     "report": "millrace.cli.commands.report",
     "sources": "millrace.cli.commands.sources",
     "watch": "millrace.cli.commands.watch",

@@ -1,4 +1,4 @@
-"""``millrace report``: the load report of a run."""
+"""``millrace report``: the report of a load or of a training."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_facts, say
 
 
-@click.command(short_help="Show the load report of a run.")
+@click.command(short_help="Show the report of a run.")
 @click.argument("run")
 @store_command
 def command(invocation: Invocation, /, run: str) -> None:
-    """Show the report of RUN, which loaded a dataset or tried to.
+    """Show the report of RUN, which loaded a dataset, trained a model, or tried to.
 
-    RUN is DAG/RUN for a run of Airflow, such as ingest_dataset/manual__2026-11-22T10:00:00+00:00. For a run of millrace
-    load or of a Python program it is the id of the run, which the load report and millrace show name.
+    RUN is DAG/RUN for a run of Airflow, such as ingest_dataset/manual__2026-11-22T10:00:00+00:00. For a run of a
+    command or of a Python program it is the id of the run, which its report and millrace show name.
 
     The store keeps the report of a run that loaded a version or was skipped, and for 90 days that of a run that failed.
     A run that was interrupted has none. Attempts of one run have one report, that of the last one.
 
-    JSON: the load report, as docs/load-report.schema.json describes it. state is succeeded, failed (error has class,
+    JSON: the load report, as docs/load-report.schema.json describes it, or the report of millrace train; in the latter,
+    report is "model". state is succeeded, failed (error has class,
     message, hint and retriable) or skipped (skipped has the reason). A stored report has at most 64,000 bytes, and cut
     has the original length of each list that was shortened.
 
@@ -29,11 +30,14 @@ def command(invocation: Invocation, /, run: str) -> None:
       millrace report flights-3f9a2c
       millrace report ingest_flights/scheduled__2026-11-22T02:05:00+00:00 --json
     """
-    from millrace.load import report_facts
+    from millrace.load import LoadReport, report_facts
 
     report = invocation.store.run_report(run)
 
     def show() -> None:
+        if not isinstance(report, LoadReport):
+            print_facts(report.facts(), title=report.reference)
+            return
         print_facts(report_facts(report), title=report.reference)
         for warning in report.warnings:
             say(f"warning of the run: {warning.message}")

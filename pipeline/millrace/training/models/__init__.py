@@ -13,6 +13,7 @@ from millrace.training.models.model_files import (
 )
 from millrace.training.models.progress import JobProgress
 from millrace.training.models.report import ModelReport
+from millrace.training.models.running import run_function
 from millrace.training.models.selection import BEST_TAG, Improvement, compare, model_dataset
 from millrace.training.models.weights import pack_arrays, unpack_arrays
 
@@ -38,6 +39,7 @@ __all__ = [
     "name_of",
     "pack_arrays",
     "read_files",
+    "run_function",
     "unpack_arrays",
     "write_files",
 ]

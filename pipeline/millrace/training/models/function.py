@@ -24,14 +24,16 @@ TrainingFunction = Callable[[TrainingJob], TrainedModel]
 
 _FORM: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _PREPARE_MODULES: Final = ("sklearn", "scipy", "duckdb")
+_loaded: set[str] = set()
+"""The modules that were imported for a training function; only they are replaced by those of another folder."""
 
 
 def load_function(text: str, folder: Path) -> TrainingFunction:
     """Return the function that ``module:function`` names; ``folder`` comes first on Python's path meanwhile.
 
-    The text is code of the one who wrote the declaration: take it from the file, never from a form. A module of the
-    folder that was imported before is executed again, so an edited function is the new one. Raises ``UsageError`` with
-    the module, the folder and the reason.
+    The text names code, so take it from the file of declarations, never from a form. A module of the folder that was
+    imported before is executed again, so an edited function is the new one; the modules that it imports are not. Raises
+    ``UsageError`` with the module, the folder and the reason.
     """
     if not _FORM.fullmatch(text):
         raise UsageError(
@@ -63,7 +65,9 @@ def _imported(module_name: str, text: str, folder: Path) -> ModuleType:
     with _first_on_path(folder):
         own = _own_module(module_name, text, folder)
         try:
-            return importlib.import_module(module_name) if own is None else importlib.reload(own)
+            module = importlib.import_module(module_name) if own is None else importlib.reload(own)
+            _loaded.add(module_name.partition(".")[0])
+            return module
         except ModuleNotFoundError as error:
             missing = error.name or ""
             if module_name == missing or module_name.startswith(f"{missing}."):
@@ -94,7 +98,8 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 def _own_module(module_name: str, text: str, folder: Path) -> ModuleType | None:
     """Return the module if it was imported from this folder before, else None.
 
-    Raises ``UsageError`` if another module of the same name hides the one in the folder.
+    A module of another folder that was imported for a training function is forgotten. Raises ``UsageError`` if another
+    module of the same name hides the one in the folder.
     """
     top, *inner = module_name.split(".")
     spec, loaded = PathFinder.find_spec(top, [str(folder.absolute())]), sys.modules.get(top)
@@ -102,6 +107,9 @@ def _own_module(module_name: str, text: str, folder: Path) -> ModuleType | None:
         return None
     origin = getattr(loaded, "__file__", None)
     if origin is None or Path(origin).resolve() != Path(spec.origin).resolve():
+        if top in _loaded:
+            _forget(top)
+            return None
         raise UsageError(
             f"the training function {text} cannot be imported from {spec.origin}: this process has already imported "
             f"another module {top!r} ({origin or 'built in'})",
@@ -109,6 +117,11 @@ def _own_module(module_name: str, text: str, folder: Path) -> ModuleType | None:
             function=text,
         )
     return sys.modules.get(module_name) if inner else loaded
+
+
+def _forget(top: str) -> None:
+    for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+        del sys.modules[name]
 
 
 def _failed(text: str, module_name: str, folder: Path, error: BaseException, hint: str = "") -> UsageError:
@@ -135,10 +148,13 @@ def name_of(function: Callable[..., object]) -> str:
 
 
 def digest_of(function: Callable[..., object]) -> str:
-    """Return a hash of the source of the function's module; empty if the source is not known.
+    """Return a hash of the source of the function's module; empty for what is no plain function of Python.
 
-    The function of a notebook or of ``__main__`` has a hash of its own source. Modules that it imports are not covered.
+    The function of a notebook or of ``__main__`` has a hash of its own source. Modules that it imports are not covered,
+    nor is the state of an object.
     """
+    if not inspect.isfunction(function):
+        return ""
     module = inspect.getmodule(function)
     path = getattr(module, "__file__", None)
     try:

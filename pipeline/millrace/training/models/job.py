@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from millrace.dataset import Recipe
 from millrace.errors import UsageError
-from millrace.store import Version
+from millrace.store import Lease, Version
 from millrace.training.loader import TrainingLoader
 from millrace.training.models.model_files import OWN_FILES
 from millrace.training.models.progress import JobProgress
@@ -33,8 +34,12 @@ class PreparedDataset(Protocol):
     def schema(self) -> pa.Schema:
         """The schema of the version."""
 
-    def training(self, *, global_batch_rows: int, **options: Any) -> TrainingLoader:
-        """Return the batches of one rank."""
+    @property
+    def training(self) -> Callable[..., TrainingLoader]:
+        """Return the function that makes a loader."""
+
+    def used_by(self, job: str | None) -> AbstractContextManager[Lease | None]:
+        """Hold the lease of the version, and its pin in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def check_trained(result: object, function: str) -> TrainedModel:
     if not isinstance(result, TrainedModel):
         raise UsageError(
             f"the training function {function} returned {type(result).__name__}, not a TrainedModel",
-            hint="return millrace.training.models.TrainedModel(metrics=..., files=...)",
+            hint="return millrace.training.TrainedModel(metrics=..., files=...)",
             function=function,
         )
     return TrainedModel(_metrics(result, function), _files(result, function), str(result.report))
@@ -97,8 +102,7 @@ def check_trained(result: object, function: str) -> TrainedModel:
 def _metrics(result: TrainedModel, function: str) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, value in dict(result.metrics).items():
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not isinstance(name, str) or not is_number or not math.isfinite(float(value)):
+        if not isinstance(name, str) or not _is_finite_number(value):
             raise UsageError(
                 f"the training function {function} returned the metric {name!r} as {value!r}, not as a finite number",
                 hint="leave the metric out, or find the batch whose loss is not finite",
@@ -113,6 +117,12 @@ def _metrics(result: TrainedModel, function: str) -> dict[str, float]:
             function=function,
         )
     return metrics
+
+
+def _is_finite_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return math.isfinite(float(value))
 
 
 def _files(result: TrainedModel, function: str) -> dict[str, bytes]:
