@@ -39,7 +39,8 @@ sys.dont_write_bytecode = True
 sys.addaudithook(watch)
 import runpy
 runpy.run_path(sys.argv[1])
-heavy = {"pyarrow", "cassandra", "confluent_kafka", "redis", "numpy", "pandas", "isal", "duckdb", "sklearn", "sqlglot"} & set(sys.modules) - before
+named = {"pyarrow", "cassandra", "confluent_kafka", "redis", "numpy", "pandas", "isal", "duckdb", "sklearn", "sqlglot"}
+heavy = named & set(sys.modules) - before
 print(json.dumps({"seen": seen, "heavy": sorted(heavy)}))
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ MORNING = CronTriggerTimetable("5 2 * * *", timezone="America/New_York", run_imm
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, DAG]]:
+def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, DAG]:
     """Return the DAGs that are defined, by their ids."""
     dags: dict[str, DAG] = {}
     original = DAG.__exit__
@@ -42,7 +41,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, DAG]]:
         return original(self, *given)
 
     monkeypatch.setattr(DAG, "__exit__", kept)
-    yield dags
+    return dags
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_link_never_raises() -> None:
         "train_late",
         "warm_cache",
         "maintain_store",
-    ],  # fmt: skip
+    ],
 )
 def test_every_millrace_dag_id_is_recognized(dag_id: str) -> None:
     assert is_ours(dag_id)

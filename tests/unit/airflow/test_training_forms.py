@@ -12,8 +12,8 @@ from airflow.sdk.definitions._internal.types import is_arg_set
 from airflow.sdk.exceptions import ParamValidationError
 
 from local_stack.settings import CHECKOUT
-from millrace.airflow.training_forms import FormPreparation, form_training, own_fields, prepare_form, train_form
 from millrace.airflow.train import Training
+from millrace.airflow.training_forms import FormPreparation, form_training, own_fields, prepare_form, train_form
 from millrace.declarations import TrainingEntry
 from millrace.errors import InvalidNameError, UsageError
 
