@@ -21,6 +21,8 @@ COPY requirements-airflow.txt ./
 RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements-airflow.txt && pip check
 COPY dags dags
 COPY plugins plugins
-RUN python -m compileall -q dags plugins
+# The training functions that conf/training.yaml names.
+COPY examples examples
+RUN python -m compileall -q dags plugins examples
 USER 50000
 CMD ["airflow", "standalone"]

@@ -92,6 +92,7 @@ def airflow() -> dict[str, Any]:
             **airflow_options(parallelism),
             **connections(list(NODES), 9042, "redis", 6379, f"kafka:{INSIDE_PORT}"),
             "MILLRACE_SOURCES__FILE": f"{_CONF}/sources.yaml",
+            "MILLRACE_TRAINING__FILE": f"{_CONF}/training.yaml",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": passwords,
             "AIRFLOW__CORE__DAGS_FOLDER": "/opt/millrace/dags",
             "AIRFLOW__CORE__PLUGINS_FOLDER": "/opt/millrace/plugins",

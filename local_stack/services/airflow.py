@@ -46,8 +46,9 @@ def connections(cassandra: list[str], cassandra_port: int, redis: str, redis_por
 BUNDLES = (
     {"name": "dags-folder", "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle", "kwargs": {}},
     {"name": "declared-sources", "classpath": "millrace.airflow.bundle.DeclaredSourcesBundle", "kwargs": {}},
+    {"name": "declared-training", "classpath": "millrace.airflow.bundle.DeclaredTrainingBundle", "kwargs": {}},
 )
-"""The DAGs of the folder ``dags``, and a DAG for each entry of the file of declared sources."""
+"""The DAGs of the folder ``dags``, and those of the entries of the files of declared sources and training data."""
 
 
 def options(parallelism: int) -> dict[str, str]:
@@ -60,6 +61,8 @@ def options(parallelism: int) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
         # Airflow warns in each task's log about shorter words in a connection's extras, such as a data centre.
         "AIRFLOW__LOGGING__MIN_LENGTH_MASKED_SECRET": "1",
+        # A new asset starts no run until this interval has passed, so the first load of a dataset would be missed.
+        "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",
         # The task of a worker that died fails within a minute, not within five.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",

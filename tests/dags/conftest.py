@@ -24,6 +24,7 @@ from tests.dags.events import EventLog
 
 DAGS_FOLDER = "MILLRACE_STACK__AIRFLOW_DAGS_FOLDER"
 SOURCES_FILE = "MILLRACE_SOURCES__FILE"
+TRAINING_FILE = "MILLRACE_TRAINING__FILE"
 
 
 def _probes_beside_our_dags() -> None:
@@ -37,17 +38,18 @@ def _probes_beside_our_dags() -> None:
     os.environ[DAGS_FOLDER] = str(folder)
 
 
-def _no_declared_sources() -> None:
-    """Make this run read a file of declared sources of its own, which does not exist until a test writes it."""
-    if SOURCES_FILE not in os.environ:
-        folder = Path(tempfile.mkdtemp(prefix="millrace-test-sources-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ[SOURCES_FILE] = str(folder / "sources.yaml")
+def _nothing_declared() -> None:
+    """Make this run read files of declarations of its own, which do not exist until a test writes them."""
+    for name in (SOURCES_FILE, TRAINING_FILE):
+        if name not in os.environ:
+            folder = Path(tempfile.mkdtemp(prefix="millrace-test-declared-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            os.environ[name] = str(folder / ("sources.yaml" if name == SOURCES_FILE else "training.yaml"))
 
 
 # At collection time, because the tests of another folder may be the first to start Airflow.
 _probes_beside_our_dags()
-_no_declared_sources()
+_nothing_declared()
 use_airflow_home()
 
 
@@ -95,6 +97,14 @@ def events(stack: Stack) -> Iterator[EventLog]:
 def sources_file(stack: Stack) -> Iterator[Path]:
     """Return the file of declared sources, which is removed after the test."""
     path = Path(os.environ[SOURCES_FILE])
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def training_file(stack: Stack) -> Iterator[Path]:
+    """Return the file of declared training data, which is removed after the test."""
+    path = Path(os.environ[TRAINING_FILE])
     yield path
     path.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from millrace.airflow import TAG, is_ours
 
 DAGS = sorted((CHECKOUT / "dags").glob("*.py"))
 LINES_MAX = 120
+BY_HAND = {"ingest_dataset", "prepare_training_data", "train_model"}
 
 PARSE_UNDER_WATCH = """
 import json, sys
@@ -38,7 +39,8 @@ sys.dont_write_bytecode = True
 sys.addaudithook(watch)
 import runpy
 runpy.run_path(sys.argv[1])
-heavy = {"pyarrow", "cassandra", "confluent_kafka", "redis", "numpy", "pandas", "isal"} & set(sys.modules) - before
+named = {"pyarrow", "cassandra", "confluent_kafka", "redis", "numpy", "pandas", "isal", "duckdb", "sklearn", "sqlglot"}
+heavy = named & set(sys.modules) - before
 print(json.dumps({"seen": seen, "heavy": sorted(heavy)}))
 """
 
@@ -56,7 +58,7 @@ def test_every_file_gives_its_dags_without_an_error(bag: Any) -> None:
 
 
 def test_the_documented_dags_exist_and_every_dag_id_is_recognized_as_ours(bag: Any) -> None:
-    assert {"ingest_dataset", "maintain_store", "warm_cache"} <= set(bag.dags)
+    assert set(bag.dags) == BY_HAND | {"maintain_store", "warm_cache"}
     assert all(is_ours(dag_id) for dag_id in bag.dags)
 
 
@@ -193,19 +195,35 @@ def test_the_bundle_of_the_package_has_the_dags_of_the_checkout_and_no_others(ba
     assert set(packaged.dags) == set(bag.dags)
 
 
+def test_the_shipped_training_data_has_a_dag_of_its_preparation_and_one_of_its_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    from millrace.airflow.bundle import DeclaredTrainingBundle
+
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
+    monkeypatch.delenv("MILLRACE_TRAINING__FILE")
+    bundle = DeclaredTrainingBundle(name="declared-training")
+    bundle.initialize()
+    shipped = DagBag(str(bundle.path))
+    assert shipped.import_errors == {}
+    assert set(shipped.dags) == {"prepare_late_arrivals", "train_late_arrivals"}
+
+
 def test_no_dag_id_of_the_stack_is_in_two_bundles() -> None:
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import DagBag
 
     bundles = list(DagBundlesManager().get_all_dag_bundles())
     ids = [dag_id for bundle in bundles for dag_id in DagBag(str(bundle.path)).dags]
-    assert sorted(ids) == sorted({*ids, "ingest_dataset", "maintain_store", "warm_cache"})
+    assert sorted(ids) == sorted({*ids, *BY_HAND, "maintain_store", "warm_cache"})
     stack = Stack(load_stack_settings(), say=lambda line: None)
     for environment in (stack.one("airflow").env(), product.airflow()["environment"]):
         # The folder of DAGs, which is the bundle of this process, and the DAGs of entries: their names differ, because
-        # no entry may be named ``dataset``.
+        # no entry may be named ``dataset``, ``training_data`` or ``model``.
         bundles = json.loads(environment["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"])
-        assert [bundle["name"] for bundle in bundles] == ["dags-folder", "declared-sources"]
+        assert [bundle["name"] for bundle in bundles] == ["dags-folder", "declared-sources", "declared-training"]
 
 
 def test_no_plugin_file_shadows_a_library() -> None:

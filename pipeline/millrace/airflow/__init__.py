@@ -17,8 +17,8 @@ __all__ = ["TAG", "connect", "is_ours"]
 TAG = "millrace"
 """The tag of every Millrace DAG. Another DAG that reports through Millrace may have it, too."""
 
-_PREFIXES = ("ingest_", "prepare_")
-_NAMES = frozenset({"train_model", "warm_cache", "maintain_store"})
+_PREFIXES = ("ingest_", "prepare_", "train_")
+_NAMES = frozenset({"warm_cache", "maintain_store"})
 
 
 def connect(settings: Settings | None = None) -> Store:

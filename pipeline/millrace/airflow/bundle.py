@@ -1,4 +1,4 @@
-"""DAG bundles: the DAGs of the installed package, and a DAG for each declared source."""
+"""DAG bundles: the DAGs of the installed package, and the DAGs of declared sources and training data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,20 @@ from airflow.dag_processing.bundles.base import BaseDagBundle
 from airflow.dag_processing.bundles.local import LocalDagBundle
 
 from millrace.airflow.entry_files import EntryFiles
-from millrace.declarations import Declarations, SourceEntry, read_sources, sources_path
+from millrace.declarations import (
+    Declarations,
+    SourceEntry,
+    TrainingEntry,
+    read_sources,
+    read_training,
+    sources_path,
+    training_path,
+)
 from millrace.errors import DeclarationError
 from millrace.settings import checkout, load_settings, millrace_home
 
 REFRESH_S: Final = 10
-"""Seconds between two looks at the file of declared sources; Airflow's own default is 300."""
+"""Seconds between two looks at a file of declarations; Airflow's own default is 300."""
 
 
 class MillraceDagBundle(LocalDagBundle):
@@ -29,23 +37,17 @@ class MillraceDagBundle(LocalDagBundle):
         super().__init__(path=str((checkout() or Path(__file__).parent) / "dags"), **kwargs)
 
 
-class DeclaredSourcesBundle(BaseDagBundle):
-    """A folder below the Millrace home with one DAG file for each entry of ``conf/sources.yaml``.
+class _DeclaredBundle(BaseDagBundle):
+    """A folder below the Millrace home with one DAG file for each entry of a YAML file.
 
     The DAG processor renders the files at each refresh, a worker only if the YAML file has changed since.
     """
 
     supports_versioning = False
 
-    def __init__(self, *, refresh_interval: int = REFRESH_S, **kwargs: Any) -> None:
+    def __init__(self, files: EntryFiles, *, refresh_interval: int, **kwargs: Any) -> None:
         super().__init__(refresh_interval=refresh_interval, **kwargs)
-        self._files = EntryFiles(
-            folder=millrace_home() / "dags" / "sources",
-            key="sources",
-            module="millrace.airflow.declared",
-            function="ingest_dag",
-            prefix="ingest_",
-        )
+        self._files = files
         self._rendered = ""
         """The digest of the YAML file that this process has rendered; a new version of the code renders again."""
 
@@ -53,6 +55,14 @@ class DeclaredSourcesBundle(BaseDagBundle):
     def path(self) -> Path:
         """The folder of the rendered files."""
         return self._files.folder
+
+    def _yaml(self) -> Path:
+        """Return the path of the YAML file."""
+        raise NotImplementedError
+
+    def _read(self, path: Path) -> Declarations[Any]:
+        """Return the entries of the YAML file."""
+        raise NotImplementedError
 
     def get_current_version(self) -> None:
         """Return None: the bundle has no versions."""
@@ -69,7 +79,7 @@ class DeclaredSourcesBundle(BaseDagBundle):
         self._render(again=True)
 
     def _render(self, *, again: bool) -> None:
-        path = sources_path(load_settings())
+        path = self._yaml()
         with self._stamp() as stamp:
             digest = _digest(path)
             # Another process may have rendered another state of the YAML file since.
@@ -91,17 +101,57 @@ class DeclaredSourcesBundle(BaseDagBundle):
             fcntl.flock(file, fcntl.LOCK_EX)
             yield path
 
-    def _declared(self, path: Path) -> Declarations[SourceEntry]:
+    def _declared(self, path: Path) -> Declarations[Any]:
         has_dags = any(self.path.glob("*.py"))
         if not path.exists() and not has_dags:
             return Declarations(str(path))  # nothing is declared; a file that disappears leaves the DAGs as they are
-        declared = read_sources(path)
+        declared = self._read(path)
         if has_dags and not (declared.names or declared.file_errors) and not _content(path).strip():
             # Many programs empty a file before they write it, and a worker may look at it just then.
-            hint = "write sources: {} to remove all DAGs"
+            hint = f"write {self._files.key}: {{}} to remove all DAGs"
             error = DeclarationError(f"{declared.file}:1: the file is empty", hint=hint, file=declared.file, line=1)
             return Declarations(declared.file, file_errors=[error])
         return declared
+
+
+class DeclaredSourcesBundle(_DeclaredBundle):
+    """The DAGs of the declared sources."""
+
+    def __init__(self, *, refresh_interval: int = REFRESH_S, **kwargs: Any) -> None:
+        files = EntryFiles(
+            folder=millrace_home() / "dags" / "sources",
+            key="sources",
+            module="millrace.airflow.declared",
+            function="ingest_dag",
+            prefix="ingest_",
+        )
+        super().__init__(files, refresh_interval=refresh_interval, **kwargs)
+
+    def _yaml(self) -> Path:
+        return sources_path(load_settings())
+
+    def _read(self, path: Path) -> Declarations[SourceEntry]:
+        return read_sources(path)
+
+
+class DeclaredTrainingBundle(_DeclaredBundle):
+    """The DAGs of the declared training data: that of its preparation, and that of its model if it has one."""
+
+    def __init__(self, *, refresh_interval: int = REFRESH_S, **kwargs: Any) -> None:
+        files = EntryFiles(
+            folder=millrace_home() / "dags" / "training",
+            key="training",
+            module="millrace.airflow.declared_training",
+            function="training_dags",
+            prefix="prepare_",
+        )
+        super().__init__(files, refresh_interval=refresh_interval, **kwargs)
+
+    def _yaml(self) -> Path:
+        return training_path(load_settings())
+
+    def _read(self, path: Path) -> Declarations[TrainingEntry]:
+        return read_training(path)
 
 
 def _digest(path: Path) -> str:

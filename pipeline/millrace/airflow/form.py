@@ -57,7 +57,7 @@ class FormRequest:
 
 def load_form() -> dict[str, Param]:
     """Return the fields of the form, the most needed first. Airflow shows fields without a section expanded."""
-    settings = _settings()
+    settings = form_settings()
     return {
         **_main_fields(settings),
         **text_fields(),
@@ -68,7 +68,8 @@ def load_form() -> dict[str, Param]:
     }
 
 
-def _settings() -> Settings:
+def form_settings() -> Settings:
+    """Return the settings for the defaults of a form."""
     try:
         return load_settings()
     except MillraceError:

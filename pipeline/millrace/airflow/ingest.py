@@ -8,32 +8,35 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from millrace.airflow.assets import emit_loaded
 from millrace.airflow.fields import field_titles
 from millrace.airflow.map_labels import map_label
+from millrace.airflow.recording import (
+    SECONDS_KEY,
+    finished,
+    recorded,
+    run_record,
+    seconds_of_earlier_tasks,
+    verified,
+)
 from millrace.airflow.reporter import step
-from millrace.airflow.retry import names_retriable_error
-from millrace.declarations import in_field_words, warning_in_field_words
-from millrace.errors import ChunkError, ChunkMissingError, InvalidNameError
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord
+    from millrace.load import LoadOptions, LoadPlan, RunRecord
     from millrace.settings import Settings
     from millrace.sources import Paths
 
 PLAN_KEY = "plan"
-SECONDS_KEY = "seconds"
 PLAN_BYTES_EXPECTED = 64_000
+UNCHANGED = "the source is unchanged"
 
 logger = logging.getLogger(__name__)
 
@@ -129,25 +132,14 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
 
     load_plan = LoadPlan.from_json(dict(planned))
     if load_plan.unchanged:
-        raise AirflowSkipException("the source is unchanged")
+        raise AirflowSkipException(UNCHANGED)
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
-    sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
     record = _record(load_plan.dataset, load_plan.mode, load_plan)
     with (
         step("verify", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
         _recorded(store, record, "verify"),
     ):
-        for result in results:
-            verified = store.verify_split(load_plan, result, task=task)
-            if not verified.ok:
-                problem = verified.problems[0]
-                count = f"{verified.bad_copies} of {verified.chunks} chunks of {verified.reference}"
-                text = f"{count} cannot be verified: {problem['message']}"
-                if names_retriable_error(problem):
-                    raise ChunkMissingError(text, hint="a node may be down: millrace doctor")
-                raise ChunkError(text, hint="nothing was published; run the load again")
-            sums = {name: value + getattr(verified, name) for name, value in sums.items()}
-        task.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
+        sums = verified(store, load_plan, results, task, hint="nothing was published; run the load again")
     get_current_context()["ti"].xcom_push(key=SECONDS_KEY, value=record.times.seconds["verify"])
     return sums
 
@@ -159,50 +151,26 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     cleared run that had succeeded. ``seconds`` and ``rows_per_s`` cover the run from its start until the version is
     visible. The store keeps the report.
     """
-    from millrace.load import LoadPlan, SplitResult, report_table
+    from millrace.load import LoadPlan, SplitResult
 
     load_plan = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     context = get_current_context()
     record = _record(load_plan.dataset, load_plan.mode, load_plan)
-    record.times.seconds |= _seconds_of_earlier_tasks()
+    record.times.seconds |= seconds_of_earlier_tasks(context)
     with (
         step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task),
         _recorded(store, record, "publish"),
     ):
         report = store.done(load_plan) if load_plan.is_done else store.publish(load_plan, results)
         titles = field_titles(context)
-        warnings = tuple(warning_in_field_words(warning, titles) for warning in report.warnings)
-        report = record.timed(replace(report, warnings=warnings))
-        task.advance_to(report.rows)
-        task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
-        store.report_outcome(report, task)
-        # The report is kept after the event is recorded. Without one, an earlier attempt may have emitted no event.
-        is_emitted = load_plan.published and store.has_succeeded(report.dataset, report.run)
-        if not (report.skipped or is_emitted):
-            _emit(context, store, report)
-        report = store.keep_report(report)
-    for line in report_table(report, repeated=load_plan.published):
-        logger.info(line)
-    for warning in report.warnings:
-        logger.warning("%s: %s", warning.code, warning.message)
+        report = finished(context, store, task, record, report, titles, is_repeated=load_plan.published)
     # Clients of Airflow's API would get a tuple wrapped in Airflow's own serialization.
     return dict(json.loads(json.dumps(report.to_json())))
 
 
-def _emit(context: Mapping[str, Any], store: Store, report: LoadReport) -> None:
-    """Record the event of a new version."""
-    emit_loaded(
-        context["outlet_events"],
-        report,
-        checksum=store.version(f"{report.dataset}@{report.version}").checksum.hex(),
-        cluster=store.cassandra.cluster_name,
-        keyspace=store.settings.cassandra.keyspace,
-    )
-
-
-def warm(report: Mapping[str, Any], *, requested: bool, **options: Any) -> dict[str, Any]:
-    """Put the version into Redis, or skip the task if ``warm`` is off or the source is unchanged.
+def warm(report: Mapping[str, Any], *, requested: bool, unchanged: str = UNCHANGED, **options: Any) -> dict[str, Any]:
+    """Put the version into Redis, or skip the task if ``warm`` is off or no version was made (reason ``unchanged``).
 
     ``options`` are those of ``Store.warm``.
 
@@ -212,7 +180,7 @@ def warm(report: Mapping[str, Any], *, requested: bool, **options: Any) -> dict[
     if not requested:
         raise AirflowSkipException("warming is switched off")
     if report["skipped"]:
-        raise AirflowSkipException("the source is unchanged")
+        raise AirflowSkipException(unchanged)
     from millrace.load import LoadReport, StageTimes
 
     times = StageTimes()
@@ -225,28 +193,8 @@ def warm(report: Mapping[str, Any], *, requested: bool, **options: Any) -> dict[
 
 
 def _record(dataset: str, mode: str, load_plan: LoadPlan | None = None) -> RunRecord:
-    """Return the record of the current run, whose identity is the same for every attempt, also after it is cleared."""
-    from millrace.load import RunRecord
-
-    dag_run = get_current_context()["dag_run"]
-    started = dag_run.start_date or datetime.now(UTC)
-    return RunRecord(dataset, f"{dag_run.dag_id}/{dag_run.run_id}", mode, started, plan=load_plan)
+    return run_record(get_current_context(), dataset, mode, load_plan)
 
 
-@contextmanager
-def _recorded(store: Store, record: RunRecord, stage: str) -> Iterator[None]:
-    """Measure the block as a stage of the run, and keep the report of the run if the block fails.
-
-    The error in the report names the fields of the form. A later attempt of the run overwrites the report.
-    """
-    titles = field_titles(get_current_context())
-    unrecorded = (InvalidNameError, AirflowSkipException)
-    with store.recorded(record, unrecorded=unrecorded), in_field_words(titles), record.times.stage(stage):
-        yield
-
-
-def _seconds_of_earlier_tasks() -> dict[str, float]:
-    """Return the seconds of the tasks ``plan`` and ``verify`` of this run; that of ``load`` is in its results."""
-    instance = get_current_context()["ti"]
-    seconds = {name: instance.xcom_pull(task_ids=name, key=SECONDS_KEY) for name in ("plan", "verify")}
-    return {name: value for name, value in seconds.items() if value is not None}
+def _recorded(store: Store, record: RunRecord, stage: str) -> AbstractContextManager[None]:
+    return recorded(store, record, stage, field_titles(get_current_context()))

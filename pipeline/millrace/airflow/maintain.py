@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.reporter import step
 from millrace.airflow.retry import names_retriable_error
-from millrace.declarations import read_sources, sources_path
+from millrace.declarations import Declarations, read_sources, read_training, sources_path, training_path
 from millrace.errors import ChunkError, ChunkMissingError
 from millrace.settings import load_settings
 
@@ -82,22 +83,32 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def declared_keeps() -> dict[str, int]:
-    """Return the number of versions to keep of each dataset whose declared sources give one; the largest counts.
+    """Return the number of versions to keep of each dataset whose declarations give one; the largest counts.
 
-    It is empty while a declaration is broken, because that one may keep more versions of one of these datasets.
+    ``keep`` of training data also counts for its model. The numbers of a file do not count while one of its
+    declarations is broken, because that one may keep more versions of one of these datasets.
     """
-    path = sources_path(load_settings())
-    if not path.exists():
-        return {}
-    declared = read_sources(path)
-    if errors := declared.errors:
-        logger.warning("keep does not count until the declared sources are correct: %s", "; ".join(map(str, errors)))
-        return {}
-    keeps: dict[str, int] = {}
-    for entry in declared.entries.values():
+    from millrace.training import model_dataset
+
+    settings = load_settings()
+    sources = _entries(sources_path(settings), read_sources, "sources")
+    training = _entries(training_path(settings), read_training, "training data")
+    kept = {name: entry.keep for name, entry in training.items() if entry.keep}
+    keeps = kept | {model_dataset(name): keep for name, keep in kept.items() if training[name].train}
+    for entry in sources.values():
         if entry.keep:
             keeps[entry.dataset] = max(entry.keep, keeps.get(entry.dataset, 0))
     return keeps
+
+
+def _entries(path: Path, read: Callable[[Path], Declarations[Any]], what: str) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    declared = read(path)
+    if errors := declared.errors:
+        logger.warning("keep does not count until the declared %s are correct: %s", what, "; ".join(map(str, errors)))
+        return {}
+    return declared.entries
 
 
 def fsck() -> dict[str, Any]:

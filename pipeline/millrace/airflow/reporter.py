@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace import progress
 from millrace.airflow import connect
@@ -57,3 +58,15 @@ def step(
         refuse_unknown_keys(context["dag_run"].conf, context["dag"].params)
         with connect(settings) as store:
             yield store, task
+
+
+def skip(task: ProgressTask, reason: str) -> NoReturn:
+    """End the current Airflow task as skipped; the live page shows the reason."""
+    task.skip(reason)
+    raise AirflowSkipException(reason)
+
+
+def skip_unstarted(kind: str, *, dataset: str, reason: str) -> NoReturn:
+    """End the current Airflow task as skipped, without a connection to the store; the live page shows the reason."""
+    with reporting(kind, dataset=dataset, settings=airflow_settings()) as task:
+        skip(task, reason)

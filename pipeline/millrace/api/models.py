@@ -73,7 +73,8 @@ class Models(Maintenance, Loading, Reading):
                 published = self._publish_model(model, made, recipe, data, origin, record)
             label, skipped, replicas = published.version, "", published.replicas
         else:
-            label, skipped, replicas = earlier.label, "unchanged", 2
+            # A run that was repeated after it had made its version is no skipped run.
+            label, skipped, replicas = earlier.label, "" if earlier.run == run else "unchanged", 2
         report = self._model_report(f"{model}@{label}", data, origin, run, skipped)
         report = self._tagged_if_best(report)
         report = replace(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from millrace.api.caching import Caching
 from millrace.api.loading import Loading
 from millrace.api.maintenance import catalogue_writes
+from millrace.api.reports import ALREADY_LOADED
 from millrace.load import LoadReport, RunRecord
 from millrace.names import new_run_id
 from millrace.progress import ProgressTask, null_task
+from millrace.sources import SourceWarning
 from millrace.store import CatalogueWriter
 
 if TYPE_CHECKING:
@@ -120,7 +122,11 @@ class Preparing(Loading, Caching):
         """Return the report of a plan with nothing to do (``plan.is_done``), for the version that has its rows."""
         from millrace.training import unchanged_report
 
-        return unchanged_report(self.catalogue, plan, self.version(f"{plan.dataset}@{plan.holder}"))
+        report = unchanged_report(self.catalogue, plan, self.version(f"{plan.dataset}@{plan.holder}"))
+        if not plan.published:
+            return report
+        again = f"this run has prepared {report.reference} already, and nothing was written"
+        return replace(report, warnings=(SourceWarning(ALREADY_LOADED, again), *report.warnings))
 
     def preview_preparation(self, plan: PreparePlan, *, head: int | None = None) -> Preview:
         """Return the columns, tiles and bytes that a preparation fetches, its disk space, and its first rows."""

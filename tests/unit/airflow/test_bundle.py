@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from millrace.airflow import bundle as bundle_module
-from millrace.airflow.bundle import DeclaredSourcesBundle
+from millrace.airflow.bundle import DeclaredSourcesBundle, DeclaredTrainingBundle
 
 
 @pytest.fixture
@@ -167,3 +167,69 @@ def test_a_file_that_is_written_while_it_is_read_is_rendered_by_the_next_refresh
     assert names(made.path) == ["ingest_a.py"]
     made.refresh()
     assert names(made.path) == ["ingest_a.py", "ingest_b.py"]
+
+
+TRAINING = """
+training:
+  late:
+    inputs: {trips: trips}
+    query: SELECT id FROM trips
+    key: id
+    target: delay > 15
+    splits: {train: 0.7, val: 0.3}
+    train: examples.late:train
+  broken:
+    inputs: {trips: trips}
+    query: SELECT id FROM trips
+    kye: id
+    target: delay > 15
+    splits: {train: 0.7, val: 0.3}
+"""
+
+
+@pytest.fixture
+def training_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "training.yaml"
+    monkeypatch.setenv("MILLRACE_TRAINING__FILE", str(path))
+    path.write_text(TRAINING)
+    return path
+
+
+def test_an_entry_of_training_data_has_a_file_with_both_of_its_dags(training_yaml: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    made = DeclaredTrainingBundle(name="declared-training")
+    made.initialize()
+    assert made.path == Path(os.environ["MILLRACE_HOME"]) / "dags" / "training"
+    assert names(made.path) == ["prepare_broken.py", "prepare_late.py"]
+    assert made.refresh_interval == 10
+    bag = DagBag(str(made.path))
+    assert set(bag.dags) == {"prepare_late", "train_late"}
+
+
+def test_a_broken_entry_of_training_data_is_an_error_of_its_own_with_file_line_and_field(training_yaml: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    made = DeclaredTrainingBundle(name="declared-training")
+    made.initialize()
+    ((file, error),) = DagBag(str(made.path)).import_errors.items()
+    assert Path(file).name == "prepare_broken.py"
+    assert f"{training_yaml}:13: training.broken.kye is unknown: did you mean key?" in error
+
+
+def test_an_empty_training_file_leaves_the_dags_and_is_one_error(training_yaml: Path) -> None:
+    made = DeclaredTrainingBundle(name="declared-training")
+    made.refresh()
+    training_yaml.write_text("")
+    made.refresh()
+    assert names(made.path) == ["prepare_broken.py", "prepare_late.py", "training_file_error.py"]
+    assert "write training: {} to remove all DAGs" in (made.path / "training_file_error.py").read_text()
+    training_yaml.write_text("training: {}")
+    made.refresh()
+    assert names(made.path) == []
+
+
+def test_the_files_of_sources_and_of_training_data_are_in_folders_of_their_own(yaml: Path, training_yaml: Path) -> None:
+    bundle().refresh()
+    DeclaredTrainingBundle(name="declared-training").refresh()
+    assert names(bundle().path) == ["ingest_a.py"]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
-from millrace.airflow import ingest
+from millrace.airflow import ingest, recording
 from millrace.api import Store
 from millrace.errors import SourceNotFoundError, StoreTimeoutError, UsageError
 from millrace.load import LoadOptions, LoadPlan, LoadReport, RunRecord, loader_memory
@@ -99,8 +99,8 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     monkeypatch.setattr(ingest, "step", step)
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
-    monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
-    with caplog.at_level(logging.INFO, logger="millrace.airflow.ingest"):
+    monkeypatch.setattr(recording, "emit_version", lambda *_report, **_where: None)
+    with caplog.at_level(logging.INFO, logger="millrace.airflow.recording"):
         report = ingest.publish(plan.to_json(), results)
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == f"t@{report['version']}"
@@ -134,7 +134,7 @@ class Run:
         monkeypatch.setattr(ingest, "step", step)
         monkeypatch.setattr(ingest, "get_current_context", lambda: context)
         monkeypatch.setattr(ingest, "field_titles", lambda _context: {"column_types": "Column types"})
-        monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
+        monkeypatch.setattr(recording, "emit_version", lambda *_report, **_where: None)
         self.request = request(source, LoadOptions(source=options, skip_unchanged=True))
 
     def _push(self, key: str, value: Any) -> None:
@@ -227,7 +227,7 @@ def test_a_cleared_run_emits_no_second_event_and_one_without_a_report_does(
     run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    monkeypatch.setattr(ingest, "emit_loaded", lambda _events, report, **_where: events.append(report.version))
+    monkeypatch.setattr(recording, "emit_version", lambda _events, report, *_where: events.append(report.version))
     with monkeypatch.context() as patched:
         patched.setattr(store, "keep_report", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -273,7 +273,7 @@ def test_a_run_without_anything_to_load_skips_its_tasks_and_reports_the_version(
     planned, loaded = run.load()
     version = ingest.publish(planned, loaded)["version"]
     monkeypatch.setattr(ingest, "_record", record_of_second_run)
-    monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: pytest.fail("no event"))
+    monkeypatch.setattr(recording, "emit_version", lambda *_report, **_where: pytest.fail("no event"))
     planned, loaded = run.load()
     assert (loaded, planned["unchanged"]) == ([], True)
     with pytest.raises(AirflowSkipException, match="the source is unchanged"):

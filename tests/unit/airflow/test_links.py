@@ -45,7 +45,16 @@ def test_a_link_never_raises() -> None:
 
 @pytest.mark.parametrize(
     "dag_id",
-    ["ingest_dataset", "ingest_orders", "prepare_training_data", "train_model", "warm_cache", "maintain_store"],
+    [
+        "ingest_dataset",
+        "ingest_orders",
+        "prepare_training_data",
+        "prepare_late",
+        "train_model",
+        "train_late",
+        "warm_cache",
+        "maintain_store",
+    ],
 )
 def test_every_millrace_dag_id_is_recognized(dag_id: str) -> None:
     assert is_ours(dag_id)

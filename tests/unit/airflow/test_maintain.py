@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ sources:
 def declare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     path = tmp_path / "sources.yaml"
     monkeypatch.setenv("MILLRACE_SOURCES__FILE", str(path))
+    monkeypatch.setenv("MILLRACE_TRAINING__FILE", str(tmp_path / "training.yaml"))
 
     def write(text: str) -> None:
         path.write_text(text)
@@ -117,3 +119,27 @@ def test_a_smaller_keep_does_not_count_while_the_entry_with_the_larger_one_is_br
     declare(DECLARED.replace("uri: b.csv, dataset: a", "url: b.csv, dataset: a"))
     assert maintain.prune({})["versions"] == 0
     assert rows(store, "a") == [3, 2, 1]
+
+
+def entry(**fields: object) -> dict[str, object]:
+    splits = {"train": 0.5, "val": 0.5}
+    return {"inputs": {"a": "a"}, "query": "SELECT n FROM a", "key": "n", "target": "n > 1", "splits": splits, **fields}
+
+
+def test_keep_of_training_data_counts_for_its_versions_and_for_its_models(
+    declare: Callable[[str], None], tmp_path: Path
+) -> None:
+    declare(DECLARED)
+    entries = {"late": entry(keep=7, train="m:f"), "plain": entry(keep=3), "all": entry(train="m:f")}
+    (tmp_path / "training.yaml").write_text(json.dumps({"training": entries}))
+    assert maintain.declared_keeps() == {"late": 7, "late_model": 7, "plain": 3, "a": 2}
+
+
+def test_broken_training_data_does_not_count_and_sources_do(
+    declare: Callable[[str], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    declare(DECLARED)
+    (tmp_path / "training.yaml").write_text(json.dumps({"training": {"late": entry(keep=7), "broken": entry(keep=0)}}))
+    with caplog.at_level(logging.WARNING):
+        assert maintain.declared_keeps() == {"a": 2}
+    assert "keep does not count until the declared training data are correct" in caplog.text
