@@ -104,13 +104,11 @@ class Loading(Reports):
         results: Sequence[SplitResult],
         *,
         settings: Mapping[str, Any] | None = None,
-        schema_metadata: Mapping[bytes, bytes] | None = None,
     ) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load.
 
         ``settings`` are further settings of the version, such as ``inputs``: the full references of the versions that
-        it was made from. Raises ``VersionNotFoundError`` if one of them is deleted. ``schema_metadata`` is added to the
-        metadata of the version's schema.
+        it was made from. Raises ``VersionNotFoundError`` if one of them is deleted.
         """
         with catalogue_writes(self.cassandra) as writes:
             return publish(
@@ -120,7 +118,6 @@ class Loading(Reports):
                 plan,
                 results,
                 settings=settings,
-                schema_metadata=schema_metadata,
             )
 
     def load(

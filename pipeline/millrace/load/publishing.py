@@ -41,7 +41,6 @@ def publish(
     results: Sequence[SplitResult],
     *,
     settings: Mapping[str, Any] | None = None,
-    schema_metadata: Mapping[bytes, bytes] | None = None,
 ) -> LoadReport:
     """Publish the version of a plan and return the report of the load.
 
@@ -49,7 +48,7 @@ def publish(
     Versions that were published since the plan was made stay visible: see ``VersionGraph.base``.
 
     ``settings`` are further settings of the version. With ``inputs`` (full references by alias) the version is made
-    from others, and its dataset is registered as such. ``schema_metadata`` is added to the metadata of its schema.
+    from others, and its dataset is registered as such.
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
@@ -67,9 +66,7 @@ def publish(
     """
     times = StageTimes(_load_seconds(results))
     with times.stage("publish"):
-        report = _publish(
-            catalogue, catalogue_writer, writes, plan, results, dict(settings or {}), dict(schema_metadata or {})
-        )
+        report = _publish(catalogue, catalogue_writer, writes, plan, results, dict(settings or {}))
     return replace(report, stages=times.seconds)
 
 
@@ -88,7 +85,6 @@ def _publish(
     plan: LoadPlan,
     results: Sequence[SplitResult],
     further: Mapping[str, Any],
-    schema_metadata: Mapping[bytes, bytes],
 ) -> LoadReport:
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
@@ -101,9 +97,7 @@ def _publish(
         settings = {"replays": plan.replays, "rejects": rejects}
         settings = {**{name: value for name, value in settings.items() if value}, **further}
         files = added_files(plan, ordered)
-        steps = VersionRowWriter(
-            catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings, schema_metadata
-        )
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2

@@ -74,9 +74,6 @@ class VersionRowWriter(CatalogueSteps):
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of the version, besides those of its chunks."""
 
-    schema_metadata: Mapping[bytes, bytes] = field(default_factory=dict)
-    """Further metadata of the version's schema."""
-
     @property
     def inputs(self) -> Mapping[str, str]:
         """The versions that the version is made from, by alias."""
@@ -113,8 +110,6 @@ class VersionRowWriter(CatalogueSteps):
         base = parent if plan.appends else None
         bases = [] if base is None else [base]
         schema = self._schema(plan, base)
-        if self.schema_metadata:
-            schema = schema.with_metadata({**(schema.metadata or {}), **self.schema_metadata})
         check_attempts(catalogue, plan, written, bases)
         check_inputs(catalogue, plan, self.inputs)
         version = self._version(plan, parent, base, schema)

@@ -37,14 +37,13 @@ def test_the_version_names_its_inputs_and_its_dataset_is_registered(
     assert store.dataset(late).count_rows() == 3
 
 
-def test_other_settings_and_metadata_of_the_schema_are_stored(store: Store, csv: Csv, flights: str) -> None:
+def test_other_settings_are_stored(store: Store, csv: Csv, flights: str) -> None:
     plan = store.plan("late", csv(3), one_stream=True)
     result = store.load_split(plan, None)
     settings = {"inputs": {"data": flights}, "seed": 7}
-    report = store.publish(plan, [result], settings=settings, schema_metadata={b"key": b"value"})
+    report = store.publish(plan, [result], settings=settings)
     version = store.version(f"late@{report.version}")
     assert (version.settings["seed"], version.inputs) == (7, {"data": flights})
-    assert (store.catalogue.pages.schema(version).metadata or {})[b"key"] == b"value"
 
 
 def test_a_load_without_inputs_registers_nothing(store: Store, flights: str) -> None:
