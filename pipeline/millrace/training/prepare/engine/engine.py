@@ -39,7 +39,7 @@ class Engine:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._spill = SpillWatch(scratch)
         self._connection: Any = None
-        self._streams: set[Any] = set()
+        self._cursors: list[Any] = []
 
     @property
     def spilled_bytes(self) -> int:
@@ -116,12 +116,12 @@ class Engine:
         return self._execute(sql)
 
     def batches(self, sql: str, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a result; other calls may come between the batches."""
-        cursor = self._connection.cursor()
-        self._streams.add(cursor)
+        """Yield the rows of a result; other calls may come between the batches, except ``run_query``."""
+        cursors = self._cursors
+        cursor = cursors.pop() if cursors else self._connection.cursor()
+        with self._errors():
+            reader = cursor.sql(sql).to_arrow_reader(batch_rows)
         try:
-            with self._errors():
-                reader = cursor.sql(sql).to_arrow_reader(batch_rows)
             while True:
                 with self._errors():
                     batch = next(reader, None)
@@ -129,8 +129,8 @@ class Engine:
                     return
                 yield batch
         finally:
-            self._streams.discard(cursor)
-            cursor.close()
+            reader.close()
+            cursors.append(cursor)
 
     def drop(self, name: str) -> None:
         """Remove table ``name`` of ``WORK``."""
@@ -175,14 +175,14 @@ class Engine:
         self._close()
         path = self._scratch.path / "work.duckdb"
         with self._errors():
-            self._connection = open_database(
+            self._connection, self._cursors = open_database(
                 path, self._scratch, memory_bytes=self._memory_bytes, threads=threads, ordered=ordered
             )
 
     def _close(self) -> None:
-        for cursor in tuple(self._streams):
+        for cursor in self._cursors:
             cursor.close()
-        self._streams.clear()
+        self._cursors = []
         if self._connection is not None:
             self._connection.close()
         self._connection = None
