@@ -13,12 +13,18 @@ from millrace.training.prepare.engine.scratch import Scratch
 from millrace.training.prepare.engine.sql import literal
 
 _MESSAGE_MAX: Final = 400
+_STREAMS: Final = 4
 _KIND: Final = re.compile(r"^[A-Z][A-Za-z ]+ Error: ")
 _PATH: Final = re.compile(r"(?<![\w.])/(?:[\w.@%+~-]+/)+[\w.@%+~-]*")
 
 
-def open_database(path: Path, scratch: Scratch, *, memory_bytes: int, threads: int, ordered: bool) -> Any:
-    """Return a connection whose settings are locked.
+def open_database(
+    path: Path, scratch: Scratch, *, memory_bytes: int, threads: int, ordered: bool
+) -> tuple[Any, list[Any]]:
+    """Return a connection whose settings are locked, and cursors of it for streams.
+
+    The progress bar is a setting of each cursor, and DuckDB prints it to standard output in a notebook. So the cursors
+    are made before the lock.
 
     Settings are global, because each cursor is a connection of its own. Access to files is forbidden after the folder
     of temporary files is named, and the lock comes last: the other order fails.
@@ -38,25 +44,31 @@ def open_database(path: Path, scratch: Scratch, *, memory_bytes: int, threads: i
         ("python_enable_replacements", False),
         *([("max_temp_directory_size", f"{scratch.room_bytes}B")] if scratch.room_bytes is not None else []),
         ("enable_external_access", False),
-        ("lock_configuration", True),
     ):
         connection.execute(f"SET GLOBAL {name} = {literal(value)}").fetchall()
-    return connection
+    cursors = [connection.cursor() for _ in range(_STREAMS)]
+    for cursor in (connection, *cursors):
+        cursor.execute("SET enable_progress_bar = false").fetchall()
+    connection.execute("SET GLOBAL lock_configuration = true").fetchall()
+    return connection, cursors
 
 
-def as_usage_error(error: Exception, scratch: Scratch) -> MillraceError:
-    """Return an error of DuckDB as one line without paths; a full disk becomes the error for that."""
+def as_usage_error(error: Exception, scratch: Scratch, *, lines_before: int = 0) -> MillraceError:
+    """Return an error of DuckDB as one line without paths; a full disk becomes the error for that.
+
+    ``lines_before`` is the number of lines that the program put before the user's text.
+    """
     import duckdb
 
     text = str(error)
     if "No space left" in text or "max_temp_directory_size" in text or "Could not write" in text:
-        return scratch.no_room()
+        return scratch.full()
     if isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
-            f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text)}",
+            f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text.splitlines()[0])}",
             hint="raise the setting training.memory_bytes",
         )
-    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=_place(text))
+    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=_place(text, lines_before))
 
 
 def _one_line(text: str) -> str:
@@ -64,7 +76,7 @@ def _one_line(text: str) -> str:
     return shortened(" ".join(_PATH.sub("...", head).split()), _MESSAGE_MAX)
 
 
-def _place(text: str) -> str:
+def _place(text: str, lines_before: int) -> str:
     """Return the line of the query at which DuckDB points."""
     match = re.search(r"^LINE (\d+): (.*)$", text, re.MULTILINE)
-    return f"line {match[1]}: {shortened(match[2].strip(), 120)}" if match else ""
+    return f"line {int(match[1]) - lines_before}: {shortened(match[2].strip(), 120)}" if match else ""

@@ -39,7 +39,7 @@ class Engine:
         self._threads = threads or len(os.sched_getaffinity(0))
         self._spill = SpillWatch(scratch)
         self._connection: Any = None
-        self._streams: set[Any] = set()
+        self._cursors: list[Any] = []
 
     @property
     def spilled_bytes(self) -> int:
@@ -73,9 +73,11 @@ class Engine:
         if twice := first_duplicate(name.lower() for name in schema.names):
             raise UsageError(f"input {alias!r} has two columns {twice!r}", hint="SQL does not distinguish upper case")
         table = f"{INPUTS}.{quoted(alias)}"
-        failures: list[Exception] = []
+        _check_types(alias, schema)
+        failures: list[BaseException] = []
         counted = pa.RecordBatchReader.from_batches(schema, _counted(batches, progress, failures))
-        self._connection.register(_READER, counted)
+        with self._errors():
+            self._connection.register(_READER, counted)
         try:
             rows = self._create(table, f"FROM {_READER}", failures)
         finally:
@@ -114,12 +116,12 @@ class Engine:
         return self._execute(sql)
 
     def batches(self, sql: str, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a result; other calls may come between the batches."""
-        cursor = self._connection.cursor()
-        self._streams.add(cursor)
+        """Yield the rows of a result; other calls may come between the batches, except ``run_query``."""
+        cursors = self._cursors
+        cursor = cursors.pop() if cursors else self._connection.cursor()
+        with self._errors():
+            reader = cursor.sql(sql).to_arrow_reader(batch_rows)
         try:
-            with self._errors():
-                reader = cursor.sql(sql).to_arrow_reader(batch_rows)
             while True:
                 with self._errors():
                     batch = next(reader, None)
@@ -127,20 +129,22 @@ class Engine:
                     return
                 yield batch
         finally:
-            self._streams.discard(cursor)
-            cursor.close()
+            reader.close()
+            cursors.append(cursor)
 
     def drop(self, name: str) -> None:
         """Remove table ``name`` of ``WORK``."""
         self._execute(f"DROP TABLE {WORK}.{quoted(name)}")
 
-    def _create(self, table: str, sql: str, failures: Collection[Exception] = ()) -> int:
+    def _create(self, table: str, sql: str, failures: Collection[BaseException] = ()) -> int:
         # The newline ends a comment in the last line of the query's text before it can hide anything.
-        counts = self._execute(f"CREATE TABLE {table} AS\n{sql}\n", failures)
+        counts = self._execute(f"CREATE TABLE {table} AS\n{sql}\n", failures, lines_before=1)
         return int(counts[0][0])
 
-    def _execute(self, sql: str, failures: Collection[Exception] = ()) -> list[tuple[Any, ...]]:
-        with self._errors(failures):
+    def _execute(
+        self, sql: str, failures: Collection[BaseException] = (), *, lines_before: int = 0
+    ) -> list[tuple[Any, ...]]:
+        with self._errors(failures, lines_before=lines_before):
             rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
             return rows
 
@@ -154,7 +158,7 @@ class Engine:
             raise UsageError(f"the query of {self._scratch.name} is not one SELECT statement")
 
     @contextmanager
-    def _errors(self, failures: Collection[Exception] = ()) -> Iterator[None]:
+    def _errors(self, failures: Collection[BaseException] = (), *, lines_before: int = 0) -> Iterator[None]:
         """Watch the disk, and translate errors of DuckDB; an error of an input's stream is raised as it was."""
         import duckdb
 
@@ -164,28 +168,38 @@ class Engine:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             for failure in failures:
                 raise failure from None
-            raise as_usage_error(error, self._scratch) from None
+            raise as_usage_error(error, self._scratch, lines_before=lines_before) from None
 
     def _open(self, threads: int, *, ordered: bool) -> None:
         """Open the database again with other settings: those of a connection are locked."""
         self._close()
         path = self._scratch.path / "work.duckdb"
         with self._errors():
-            self._connection = open_database(
+            self._connection, self._cursors = open_database(
                 path, self._scratch, memory_bytes=self._memory_bytes, threads=threads, ordered=ordered
             )
 
     def _close(self) -> None:
-        for cursor in tuple(self._streams):
+        for cursor in self._cursors:
             cursor.close()
-        self._streams.clear()
+        self._cursors = []
         if self._connection is not None:
             self._connection.close()
         self._connection = None
 
 
+def _check_types(alias: str, schema: pa.Schema) -> None:
+    """Refuse columns of types that DuckDB does not read."""
+    for field in schema:
+        if pa.types.is_float16(field.type) or pa.types.is_decimal256(field.type):
+            raise UsageError(
+                f"column {field.name!r} of input {alias!r} has the type {field.type}, which SQL cannot read",
+                hint="leave the column out of the query",
+            )
+
+
 def _counted(
-    batches: pa.RecordBatchReader, progress: Callable[[int], None], failures: list[Exception]
+    batches: pa.RecordBatchReader, progress: Callable[[int], None], failures: list[BaseException]
 ) -> Iterator[pa.RecordBatch]:
     """Yield the batches; keep an exception, because Arrow's C stream passes only its text on."""
     rows = 0
@@ -194,6 +208,6 @@ def _counted(
             rows += batch.num_rows
             yield batch
             progress(rows)
-    except Exception as error:
+    except BaseException as error:
         failures.append(error)
         raise

@@ -17,6 +17,7 @@ from millrace.errors import UsageError
 
 SETTING: Final = "training.scratch"
 """The setting that has the parent folder, as messages name it."""
+_HEADROOM: Final = 4.0
 _LOCK: Final = ".lock"
 _PREFIX: Final = "millrace-"
 """The folders of other programs in the same parent are left alone."""
@@ -26,11 +27,14 @@ class Scratch:
     """A folder ``millrace-NAME-RANDOM`` with mode 0700, for the time of a ``with``.
 
     A lock on a file in it shows that its process lives. At entry, the folders whose process has ended are removed.
+    Temporary files may take ``headroom`` times the room that was required, because that is an estimate; but never more
+    than half of the free disk beyond it.
     """
 
-    def __init__(self, folder: Path, *, name: str) -> None:
+    def __init__(self, folder: Path, *, name: str, headroom: float = _HEADROOM) -> None:
         self.name = name
         self.room_bytes: int | None = None
+        self._headroom = headroom
         self._folder = folder
         self._path: Path | None = None
         self._lock: int | None = None
@@ -66,19 +70,34 @@ class Scratch:
         self._remove()
 
     def require_room(self, bytes_: int) -> None:
-        """Reserve so many bytes for the temporary files; raise ``UsageError`` where the disk has less free."""
+        """Reserve so many bytes for the temporary files; raise ``UsageError`` where the disk has less free.
+
+        An ``Engine`` that is opened afterwards keeps to the room.
+        """
         free = shutil.disk_usage(self.path).free
         if bytes_ > free:
-            raise no_room(self._folder, needed_bytes=bytes_, free_bytes=free)
-        self.room_bytes = bytes_
+            raise self._no_room(f"needs {human_bytes(bytes_)}, and {human_bytes(free)} are free", bytes_, free)
+        self.room_bytes = max(bytes_, min(int(bytes_ * self._headroom), free // 2))
 
     def used_bytes(self) -> int:
         """Return the bytes that the files in the folder take on the disk."""
         return _tree_bytes(str(self.path))
 
-    def no_room(self) -> UsageError:
-        """Return the error of a disk that became full, or of a reserved room that was too small."""
-        return no_room(self._folder, needed_bytes=None, free_bytes=shutil.disk_usage(self.path).free)
+    def full(self) -> UsageError:
+        """Return the error for temporary files that need more than their room, or than the disk has."""
+        free = shutil.disk_usage(self.path).free
+        if self.room_bytes is not None:
+            return self._no_room(f"needs more than its room of {human_bytes(self.room_bytes)}", None, free)
+        return self._no_room(f"needs more, and {human_bytes(free)} are free", None, free)
+
+    def _no_room(self, text: str, needed_bytes: int | None, free_bytes: int) -> UsageError:
+        return UsageError(
+            f"no room on the disk: the preparation of {self.name} {text} in {self._folder}",
+            hint=f"free some, or give a folder on another disk by the setting {SETTING}",
+            folder=str(self._folder),
+            expected=needed_bytes,
+            actual=free_bytes,
+        )
 
     def _remove(self) -> None:
         if self._path is not None:
@@ -86,18 +105,6 @@ class Scratch:
         if self._lock is not None:
             os.close(self._lock)
         self._path = self._lock = None
-
-
-def no_room(folder: Path, *, needed_bytes: int | None, free_bytes: int) -> UsageError:
-    """Return the error for a disk without room."""
-    needs = "more" if needed_bytes is None else human_bytes(needed_bytes)
-    return UsageError(
-        f"no room on the disk: the preparation needs {needs} in {folder}, and {human_bytes(free_bytes)} are free",
-        hint=f"free some, or give a folder on another disk by the setting {SETTING}",
-        folder=str(folder),
-        expected=needed_bytes,
-        actual=free_bytes,
-    )
 
 
 @contextmanager

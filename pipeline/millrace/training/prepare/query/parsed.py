@@ -72,7 +72,7 @@ def walk(node: Any) -> Iterator[Node]:
 
 @cache
 def functions() -> dict[str, frozenset[str]]:
-    """Return the names of DuckDB's own functions by kind; those in ``volatile`` and ``catalogue`` have another one too."""
+    """Return the names of DuckDB's own functions by kind; ``volatile`` and ``catalogue`` are besides the others."""
     rows = (
         _parser()
         .execute("SELECT lower(function_name), function_type, stability, schema_name FROM duckdb_functions()")
