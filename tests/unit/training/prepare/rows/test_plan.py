@@ -38,8 +38,8 @@ def test_key_and_by_come_first_and_features_of_one_type_are_neighbours() -> None
     )
     assert made.stored_schema(pa.bool_()) == pa.schema({
         "id": pa.int64(), "day": pa.date32(), "target": pa.bool_(), "a": pa.float32(), "c": pa.float32(),
-        "b": pa.int32(), "e": pa.int32(), "kind": pa.uint16(), "place": pa.uint16(), "image": pa.list_(pa.float32(), 4), "d": pa.bool_(),
-        "b_is_null": pa.bool_(),
+        "b": pa.int32(), "e": pa.int32(), "kind": pa.uint16(), "place": pa.uint16(),
+        "image": pa.list_(pa.float32(), 4), "d": pa.bool_(), "b_is_null": pa.bool_(),
     })  # fmt: skip
 
 
