@@ -12,7 +12,7 @@ from millrace.dataset import Recipe
 from millrace.errors import UsageError
 from millrace.training.prepare import CutSplits, Preparation
 from millrace.training.prepare.rows import categories as room
-from tests.unit.training.prepare.rows.preparing import Prepared, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 START = datetime(2020, 1, 1)
 
