@@ -379,3 +379,21 @@ def test_a_state_resumes_the_batches_of_matrices(store: Store, made: Published) 
             np.testing.assert_array_equal(found, batch["features"])
     with pytest.raises(VersionNotFoundError):
         store.dataset("late@2")
+
+
+def test_a_target_of_text_is_the_position_of_its_class(store: Store, tmp_path: Path) -> None:
+    table = training_rows(600)
+    text = [("early", "late", "never")[number % 3] for number in range(600)]
+    table = table.set_column(table.schema.get_field_index("target"), "target", pa.array(text))
+    made = publish_prepared(store, "late", table, tmp_path, recipe=recipe_for(table, classes=("early", "late")))
+    expected = {"early": 0, "late": 1, "never": -1}
+    for options in ({}, {"normalize": "recipe"}):
+        target = epoch(made, **options)["target"]
+        assert target.dtype == np.int64
+        assert target.tolist() == [expected[value] for value in made.splits["train"]["target"].to_pylist()]
+    with pytest.raises(UsageError, match="cannot hold column 'target' of type string"):
+        epoch(made, columns=["target"])
+    options: Any = {"global_batch_rows": 64, "lanes": 1, "shuffle": "none", "tail": "uneven", "split": "train"}
+    with made.dataset.training(format="arrow", **options) as loader:
+        found = pa.Table.from_batches(list(loader))
+    assert found["target"].to_pylist() == made.splits["train"]["target"].to_pylist()
