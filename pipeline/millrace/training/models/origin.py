@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from millrace.training.models.function import digest_of, name_of
 
 _SETTING: Final = "model"
-"""The setting of a version that says how the model was trained; other datasets do not have it."""
+"""The setting of a version with the origin of the model; other datasets do not have it."""
 
 
 @dataclass(frozen=True, slots=True)
