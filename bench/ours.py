@@ -69,16 +69,16 @@ class Load:
 
 
 class Prepare:
-    """A contestant that prepares the declared training data ``name``, each time as a new version."""
+    """A contestant that prepares the declared training data ``entry``, each time as a new version."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, entry: str) -> None:
+        self._entry = entry
         self._store = connect()
 
     def run(self) -> dict[str, Any]:
         """Prepare once; the time is from the call to the published version. ``rows`` are those of the main input."""
         began = time.perf_counter()
-        report = self._store.prepare(self._name, force=True, warm=False)
+        report = self._store.prepare(self._entry, force=True, warm=False)
         seconds = time.perf_counter() - began
         facts = report.training or {}
         return {

@@ -50,7 +50,7 @@ def _race(
     load = Contestant.of(
         f"load, {rows:,} rows", "bench.ours:Load", on.environment, source=source, dataset=FLIGHTS, null_values=_NULLS
     )
-    prepare = Contestant.of(f"prepare, {rows:,} rows", "bench.ours:Prepare", on.environment, name=_ENTRY)
+    prepare = Contestant.of(f"prepare, {rows:,} rows", "bench.ours:Prepare", on.environment, entry=_ENTRY)
     with contestants(load, prepare):
         outcomes = race([load, prepare], runs, meter=on.cpu_seconds, say=options.say)
     for name, runs_of_one in outcomes.items():

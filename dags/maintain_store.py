@@ -5,7 +5,8 @@ The steps are:
 * **repair** restores the second replica of all data recorded as under-replicated, the catalogue first.
 * **verify** reads every chunk of the newest version of each dataset and checks it, on request on each node separately.
 * **prune** deletes old versions if the form gives a number to keep, else by `keep` of the declared sources. Without
-  either it deletes no version. It also deletes rejects of failed loads after 90 days.
+  either it deletes no version. A dataset comes before the datasets that it was made from, because the inputs of a
+  version that is kept stay. It also deletes rejects of failed loads after 90 days.
 * **fsck** reports data of failed loads and deleted versions. It removes nothing.
 
 The result of the run is the report of **fsck**.

@@ -5,8 +5,10 @@ The whole file runs from top to bottom in an empty folder, against a running sta
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +19,7 @@ from millrace.errors import BadRowsError
 from millrace.load import LoadOptions, RunRecord
 from millrace.settings import load_settings
 from millrace.sources import BadRowBudget, SourceOptions
+from millrace.training import TrainedModel, TrainingJob
 
 Path("flights.csv").write_text("carrier,month,delay\nUA,1,3.5\nB6,1,\nUA,7,12.0\n")
 Path("more.csv").write_text("carrier,month,delay\nAA,8,1.5\n")
@@ -239,8 +242,79 @@ print(cost.hit_ratio, cost.memory_bytes, cost.cassandra_bytes, cost.first_batch_
 with store.resume(state, global_batch_rows=4, columns=["month"], rank=0, world_size=2) as loader:
     assert len(list(loader)) == 1
 
+
+# == Store.prepare
+hours = [number % 24 for number in range(400)]
+store.load("trips", pa.table({"id": list(range(400)), "hour": hours, "delay": [hour * 2.0 for hour in hours]}))
+declaration = {
+    "inputs": {"trips": "trips"},
+    "query": "SELECT id, hour::FLOAT AS hour FROM trips",
+    "key": "id",
+    "after": ["delay"],
+    "target": "delay > 30",
+    "splits": {"train": 0.7, "val": 0.3},
+}
+prepared = store.prepare("late", entry=declaration)  # a declared one by its name: store.prepare("late_arrivals")
+assert (prepared.rows, prepared.skipped) == (400, "")
+assert store.prepare("late", entry=declaration).skipped == "unchanged"
+
+# == Store.training_entry
+Path("training.yaml").write_text(json.dumps({"training": {"late": declaration}}))  # JSON is YAML
+entry = store.training_entry("late", file="training.yaml")
+assert entry.datasets == ("trips",)
+
+# == Store.plan_preparation
+preparation = store.plan_preparation("late", entry=entry, seed=8)  # an Airflow task: plans are plain JSON
+assert preparation.inputs == {"trips": store.version("trips").reference}
+assert not preparation.is_done
+
+# == Store.preview_preparation
+preview = store.preview_preparation(preparation, head=3)  # the same as: millrace prepare NAME --dry-run --head 3
+assert preview.columns == (("id", "int64"), ("hour", "float"))
+
+# == Store.write_preparation
+written = store.write_preparation(preparation)  # nothing is visible yet
+
+# == Store.publish_preparation
+assert store.publish_preparation(preparation, written).rows == 400
+
+# == Store.prepared_before
+again = store.plan_preparation("late", entry=entry, seed=8)
+assert again.is_done
+assert store.prepared_before(again).skipped == "unchanged"
+
+# == Dataset.recipe
+recipe = store.dataset("late").recipe
+assert recipe is not None
+print(recipe.inputs, recipe.splits, recipe.statistics["hour"])
+
+# == Dataset.splits
+assert list(store.dataset("late").splits) == ["train", "val"]
+
+# == Dataset.read_cost
+cost_of_hour = store.dataset("late").read_cost(["hour"])
+assert cost_of_hour.tiles < cost_of_hour.tiles_of_all
+
+
+# == Store.train
+def mean_of_late(job: TrainingJob) -> TrainedModel:
+    with job.loader("train", global_batch_rows=8, lanes=1, columns=["hour", "target"]) as loader:
+        late = np.concatenate([batch["hour"][batch["target"]] for batch in loader])
+    return TrainedModel(metrics={"val_score": late.mean()}, files={"mean.txt": str(late.mean()).encode()})
+
+
+model = store.train(mean_of_late, "late", seed=7)  # a declared one by its name: store.train("late_arrivals")
+assert (model.dataset, model.best) == ("late_model", True)
+assert store.train(mean_of_late, "late", seed=7).skipped == "unchanged"
+
+# == Store.model_files
+assert list(store.model_files("late_model@best")) == ["mean.txt", "metrics.json", "recipe.json", "report.md"]
+
 # == Dataset.__arrow_c_stream__
 assert pl.DataFrame(flights).height == 4  # polars, DuckDB, pandas and pyarrow read a dataset by this method
+
+# == Store.lineage
+print(store.lineage("flights").text())  # the same as: millrace lineage flights
 
 # == Store.delete
 store.delete("flights@1", dry_run=True)  # reports the effect, deletes nothing

@@ -142,10 +142,14 @@ class Baseline:
         return found
 
 
-def matrix_of(column_type: pa.DataType) -> str:
-    """Return the name of the matrix of a batch that has the columns of this type."""
-    dtype = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(column_type), str(column_type))
-    return "features" if dtype == "float32" else f"features_{dtype}"
+def matrices_of(schema: pa.Schema, recipe: Recipe) -> dict[str, list[str]]:
+    """Return the names of the features in the columns of each matrix of a batch."""
+    matrices: dict[str, list[str]] = {}
+    for name in (name for name in schema.names if name in recipe.features):
+        stored = str(schema.field(name).type)
+        dtype = {"halffloat": "float16", "float": "float32", "double": "float64"}.get(stored, stored)
+        matrices.setdefault("features" if dtype == "float32" else f"features_{dtype}", []).append(name)
+    return matrices
 
 
 class Reader:
@@ -159,9 +163,7 @@ class Reader:
                 hint="give a target that is true or false",
             )
         self._job, self._positive = job, classes[1]
-        self._matrices: dict[str, list[str]] = {}
-        for name in job.recipe.features:
-            self._matrices.setdefault(matrix_of(job.dataset.schema.field(name).type), []).append(name)
+        self._matrices = matrices_of(job.dataset.schema, job.recipe)
 
     def loader(self, split: str) -> Any:
         """Return a shuffled loader for ``train``; each row of another split is read once, in stored order."""

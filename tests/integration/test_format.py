@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC
 from pathlib import Path
 from uuid import uuid4
@@ -21,8 +22,10 @@ import xxhash
 
 from local_stack.settings import CHECKOUT
 from millrace.api import Store
+from millrace.dataset import recipe_of
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions
+from tests.prepared_version import publish_prepared, recipe_for, training_rows
 
 Read = Callable[..., pa.Table]
 NOTHING_OF_OURS = """
@@ -55,6 +58,7 @@ def read(store: Store, tmp_path: Path) -> Read:
             [*command, name, str(output)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, done.stderr
+        (tmp_path / f"{name}-{node}.txt").write_text(done.stdout)
         with pa.memory_map(str(output)) as source:
             return pa.ipc.open_file(source).read_all()
 
@@ -92,6 +96,21 @@ def test_every_codec_is_read(store: Store, tmp_path: Path, name: str, read: Read
     pacsv.write_csv(table, tmp_path / "t.csv")
     store.load(name, str(tmp_path / "t.csv"), LoadOptions(codec=codec, chunk_bytes=65_536))
     assert read(name).equals(table)
+
+
+def test_a_version_of_training_data_is_read_with_its_matrices_and_its_recipe(
+    store: Store, tmp_path: Path, name: str, read: Read
+) -> None:
+    table = training_rows(4000)
+    recipe = recipe_for(table)
+    made = publish_prepared(store, name, table, tmp_path, recipe=recipe, row_group_bytes=150_000)
+    version = store.version(name)
+    assert (version.format_number, len(version.layout.matrices)) == (3, 3)
+    found = read(name)
+    assert found.equals(table)
+    assert found.equals(made.dataset.to_table())
+    assert recipe_of(found.schema) == recipe
+    assert json.loads((tmp_path / f"{name}-0.txt").read_text()) == json.loads(json.dumps(asdict(recipe)))
 
 
 def test_columns_widened_by_an_append_are_read_with_the_versions_types(

@@ -60,16 +60,20 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
 def prune(params: Mapping[str, Any]) -> dict[str, Any]:
     """Mark all but the newest versions as deleted, and the rejects of failed loads that are older than 90 days.
 
-    The form gives the number of versions to keep for every dataset, else ``keep`` of the declared sources for theirs.
+    A dataset is pruned before the datasets that it is made from, because a version keeps its inputs. The form gives the
+    number of versions to keep for every dataset, else ``keep`` of the declared sources for theirs.
     Skip the task if the form names a dataset and neither gives a number for it.
     """
     dataset, keep = params.get("dataset"), params.get("prune_keep")
     declared = {} if keep else declared_keeps()
     if dataset and not keep and dataset not in declared:
         raise AirflowSkipException("neither the form nor a declared source gives a number of versions to keep")
+    from millrace.store import Lineage
+
     marked: list[str] = []
     with step("maintain", dataset=dataset or "") as (store, task):
-        for name in (reference.partition("@")[0] for reference in _latest(store, params)):
+        names = [reference.partition("@")[0] for reference in _latest(store, params)]
+        for name in Lineage.read(store.catalogue.reader.rows).derived_first(names):
             if versions := keep or declared.get(name):
                 marked += store.prune(name, int(versions)).marked
         if not dataset:

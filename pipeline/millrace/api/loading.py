@@ -99,15 +99,26 @@ class Loading(Reports):
                 ) from None
 
     def publish(
-        self, plan: LoadPlan, results: Sequence[SplitResult], *, settings: Mapping[str, Any] | None = None
+        self,
+        plan: LoadPlan,
+        results: Sequence[SplitResult],
+        *,
+        settings: Mapping[str, Any] | None = None,
     ) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load.
 
-        ``settings`` are further settings of the version.
+        ``settings`` are further settings of the version, such as ``inputs``: the full references of the versions that
+        it was made from. Raises ``VersionNotFoundError`` if one of them is deleted.
         """
         with catalogue_writes(self.cassandra) as writes:
-            catalogue_writer = CatalogueWriter(self.cassandra, writes)
-            return publish(self.catalogue, catalogue_writer, writes, plan, results, settings=settings)
+            return publish(
+                self.catalogue,
+                CatalogueWriter(self.cassandra, writes),
+                writes,
+                plan,
+                results,
+                settings=settings,
+            )
 
     def load(
         self,

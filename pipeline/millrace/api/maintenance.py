@@ -13,6 +13,7 @@ from millrace.progress import ProgressTask, null_task
 from millrace.store import (
     CassandraSession,
     CatalogueWriter,
+    LineageGraph,
     RepairReport,
     ReplicaRepair,
     ReplicatedWriter,
@@ -21,6 +22,7 @@ from millrace.store import (
     Version,
     VersionDeletion,
     VersionGraph,
+    lineage_graph,
     remove_tag,
     repairable,
     set_tag,
@@ -87,31 +89,53 @@ class Maintenance(StoreConnection):
             merged = merge_siblings(self.catalogue, CatalogueWriter(self.cassandra, writes), graph.latest)
         return [] if merged.label in {version.label for version in graph.versions} else [merged.reference]
 
-    def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
+    def lineage(self, reference: str) -> LineageGraph:
+        """Return the versions that a version was made from, and the visible ones that were made from it."""
+        return lineage_graph(self.catalogue, self.version(reference))
+
+    def delete(
+        self,
+        reference: str,
+        *,
+        whole: bool = False,
+        now: bool = False,
+        dry_run: bool = False,
+        with_derived: bool = False,
+        shown: SweepReport | None = None,
+    ) -> SweepReport:
         """Mark a version as deleted, or every version of the dataset if ``whole`` is true.
 
         Data that no other version needs is removed by ``fsck(delete=True)`` after the grace time of 24 hours. With
         ``now`` it is removed at once. With ``dry_run`` nothing is changed. Raises ``UsageError`` for a tagged or leased
-        version. Raises ``StoreUnavailableError`` while a node is down; nothing was deleted then.
+        version, and for one that a visible version was made from. Raises ``StoreUnavailableError`` while a node is
+        down; nothing was deleted then.
+
+        With ``with_derived``, all versions that were made from these are deleted too, and their tags are removed. The
+        report of a dry run, given as ``shown``, bounds them: one that it lacks is refused, and nothing is deleted.
 
         Deleted versions are removed from Redis, too. If Redis is unreachable, the report says so, and the next warming
         removes them.
         """
-        return self._uncached(self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run))
+        return self._uncached(
+            self._deletion.delete(
+                reference, whole=whole, now=now, dry_run=dry_run, with_derived=with_derived, shown=shown
+            )
+        )
 
     def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
         """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
 
         ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for a version that is
-        removed or was withdrawn, ``UsageError`` for one that is not deleted, and ``StoreUnavailableError`` while a node
-        is down.
+        removed or was withdrawn, or whose inputs are deleted: restore those first. Raises ``UsageError`` for one that
+        is not deleted, and ``StoreUnavailableError`` while a node is down.
         """
         return self._deletion.undelete(reference, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Mark all versions as deleted, except the newest ``keep``.
 
-        Tagged and leased versions are kept too, and appends that no merge holds yet.
+        Tagged and leased versions are kept too, versions that a visible version was made from, and appends that no
+        merge holds yet.
         """
         return self._uncached(self._deletion.prune(name, keep, now=now, dry_run=dry_run))
 

@@ -44,7 +44,7 @@ class Dataset(dataset.Dataset):
         format: str = "numpy",
         columns: Sequence[str] | None = None,
         nulls: Mapping[str, Any] | None = None,
-        normalize: Mapping[str, Any] | None = None,
+        normalize: Mapping[str, Any] | str | None = None,
         transform: Callable[[Any], Any] | None = None,
         shuffle: str = "window",
         window_chunks: int | None = None,
@@ -63,6 +63,10 @@ class Dataset(dataset.Dataset):
         tensors) or ``arrow`` (a RecordBatch). ``nulls={column: value}`` replaces nulls, which are NaN in floats and
         else refused. ``normalize={column: (mean, std)}`` makes floats. ``transform`` takes a batch and returns a batch;
         one thread applies it ahead of the loop.
+
+        A version with a recipe has, without ``columns``, its features as matrices: those of float32 as ``features``,
+        and those of another type as ``features_`` and its dtype. Its other arrays are tensors and ``target``. Nulls
+        become the values of the recipe, or those of ``nulls``. ``normalize="recipe"`` uses the recipe's statistics.
 
         Rows are cut into ``lanes``, which the ranks share. ``shuffle`` is ``none``, ``chunk``, ``window`` or ``full``.
         A window has ``window_chunks`` chunks of each lane (None: 4, 2 or 1, by the size of the version). ``tail`` is

@@ -18,7 +18,7 @@ from millrace.arrow.nested_layout import (
 from millrace.arrow.numbers import array_of_values, stored_dtype, stored_values
 from millrace.arrow.schemas import wider_schema
 from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
-from millrace.arrow.sizes import cumulative_row_bytes, held_bytes
+from millrace.arrow.sizes import CELL_BYTES, cumulative_row_bytes, held_bytes
 from millrace.arrow.types import (
     BYTES,
     OFFSET_TYPES,
@@ -37,6 +37,7 @@ from millrace.compat.pyarrow.types import fields_of, holds, is_extension
 
 __all__ = [
     "BYTES",
+    "CELL_BYTES",
     "Change",
     "OFFSET_TYPES",
     "Path",

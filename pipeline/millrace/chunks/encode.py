@@ -198,7 +198,7 @@ def assemble_as_stored(
     rows = {tile.num_rows for tile in tiles} or {older.rows if older else 0}
     if len(rows) != 1:
         raise ChunkFormatError(f"the tiles of one chunk differ in rows: {[tile.num_rows for tile in tiles]}")
-    decoded = {}
+    decoded: dict[int, tuple[pa.Array, pa.Field]] = {}
     for tile, index in zip(tiles, tile_indices, strict=True):
         if index in layout.matrices:
             decoded |= _matrix_columns(tile, layout, schema, index, set(selected))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,6 +12,9 @@ from millrace.arrow import cumulative_row_bytes, held_bytes, wider_schema
 from millrace.chunks.cast import cast_batch
 from millrace.chunks.settings import ChunkSettings
 from millrace.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
+
+Measure = Callable[[pa.RecordBatch], Any]
+"""A function that returns the sizes of the rows of a batch as ``num_rows + 1`` cumulative whole numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,18 @@ def concat_column(arrays: Sequence[pa.Array], field: pa.Field) -> pa.Array:
 class RowGrouper:
     """An object that cuts a stream of batches into row groups; the cuts depend on rows and settings alone.
 
-    A row group is the longest run of rows whose size (``cumulative_row_bytes``) is at most ``row_group_bytes``, or one
-    row that is larger. The groups hold the same rows for every division of the rows into batches, also when a column's
+    A row group is the longest run of rows whose size is at most ``row_group_bytes``, or one row that is larger.
+    ``measure`` gives the sizes, as ``cumulative_row_bytes`` does.
+
+    The groups hold the same rows for every division of the rows into batches, also when a column's
     type widens between batches. Memory: the batches of one row group. Not safe for several threads.
     """
 
-    def __init__(self, settings: ChunkSettings) -> None:
+    def __init__(self, settings: ChunkSettings, *, measure: Measure = cumulative_row_bytes) -> None:
         if settings.row_group_bytes is None:
             raise InvalidSettingError("row_group_bytes is not set", hint="choose_row_group_bytes measures it")
         self._limit = settings.row_group_bytes
+        self._measure = measure
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
 
@@ -87,7 +94,7 @@ class RowGrouper:
         The caller must exhaust the iterator before the next call. Raises ``SourceTypeError`` when a column's type
         changes and neither type widens to the other.
         """
-        sums = cumulative_row_bytes(batch)
+        sums = self._measure(batch)
         start = 0
         while start < batch.num_rows:
             room = self._limit - self._pending_bytes

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
+from millrace.arrow import CELL_BYTES, OFFSET_TYPES, cumulative_row_bytes
 from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TILES_MAX, TileLayout
 from millrace.chunks.matrix import is_matrix_type
@@ -15,7 +17,7 @@ from millrace.chunks.settings import ChunkSettings
 
 PREPARED_CHUNK_BYTES: Final = (4_000_000, 8_000_000)
 """The decoded bytes of a chunk at least and at most; the last chunk of a split may be smaller."""
-_ROW_GROUP_BYTES: Final = 4_850_000
+_ROW_GROUP_BYTES: Final = 4_400_000
 _HEADER_BYTES: Final = 500
 """Arrow's headers of a column in a tile of its own."""
 _MATRICES_MAX: Final = TILES_MAX // 2 - 1
@@ -23,10 +25,10 @@ _MATRICES_MAX: Final = TILES_MAX // 2 - 1
 
 
 def prepared_row_group_bytes(schema: pa.Schema) -> int:
-    """Return the ``row_group_bytes`` of a version with this schema.
+    """Return the ``row_group_bytes`` of a version with this schema for ``SplitGrouper``: decoded bytes.
 
-    The rows of such a group always fit into one chunk of ``CHUNK_BYTES_MAX``, also if no codec makes them smaller. So
-    no chunk is halved, and each decodes to 4 to 8 MB.
+    The rows of such a group fit into one chunk of ``CHUNK_BYTES_MAX``, also if no codec makes them smaller and nulls
+    need bitmaps. So no chunk is halved, and each decodes to 4 to 8 MB.
     """
     least, _ = PREPARED_CHUNK_BYTES
     return max(least + 1, _ROW_GROUP_BYTES - _HEADER_BYTES * len(schema))
@@ -35,19 +37,21 @@ def prepared_row_group_bytes(schema: pa.Schema) -> int:
 class SplitGrouper:
     """An object that cuts the rows of one split after another into row groups, none of which has rows of two splits.
 
-    The groups of a split are those of a ``RowGrouper`` of its own. Not safe for several threads.
+    The groups of a split are those of a ``RowGrouper`` of its own. A row counts its decoded bytes in the types of
+    ``schema``. Not safe for several threads.
     """
 
-    def __init__(self, settings: ChunkSettings) -> None:
+    def __init__(self, settings: ChunkSettings, schema: pa.Schema) -> None:
         self._settings = settings
         self._split: str | None = None
-        self._grouper = RowGrouper(settings)
+        self._surplus = _surplus_bytes(schema)
+        self._grouper = self._new_grouper()
 
     def feed(self, split: str, batch: pa.RecordBatch) -> Iterator[tuple[str, RowGroup]]:
         """Add rows of a split and yield the row groups that they complete, and the last one of the split before."""
         if split != self._split:
             yield from self.finish()
-            self._split, self._grouper = split, RowGrouper(self._settings)
+            self._split, self._grouper = split, self._new_grouper()
         for group in self._grouper.feed(batch):
             yield split, group
 
@@ -56,12 +60,34 @@ class SplitGrouper:
         for group in self._grouper.finish():
             yield self._split or "", group
 
+    def _new_grouper(self) -> RowGrouper:
+        return RowGrouper(self._settings, measure=self._decoded_row_bytes)
+
+    def _decoded_row_bytes(self, batch: pa.RecordBatch) -> Any:
+        sums = cumulative_row_bytes(batch)
+        return sums - self._surplus * np.arange(len(sums))
+
+
+def _surplus_bytes(schema: pa.Schema) -> int:
+    """Return the bytes of each row that ``cumulative_row_bytes`` counts in addition to its decoded bytes."""
+    surplus = 0.0
+    for type_ in schema.types:
+        if type_ in OFFSET_TYPES:
+            surplus += CELL_BYTES - np.dtype(OFFSET_TYPES[type_]).itemsize
+        elif pa.types.is_primitive(type_):
+            surplus += max(0, CELL_BYTES - type_.bit_width / 8)
+        elif pa.types.is_fixed_size_list(type_) and pa.types.is_primitive(type_.value_type):
+            row = pa.FixedSizeListArray.from_arrays(pa.nulls(type_.list_size, type_.value_type), type_.list_size)
+            counted = int(cumulative_row_bytes(pa.record_batch([row], ["x"]))[-1])
+            surplus += max(0, counted - type_.list_size * type_.value_type.bit_width / 8)
+    return int(surplus)
+
 
 class _Run(NamedTuple):
     """Neighbouring columns: features of one type, or others."""
 
     first: int
-    count: int
+    width: int
     is_matrix: bool
 
 
@@ -71,9 +97,9 @@ def prepared_layout(schema: pa.Schema, features: Sequence[str]) -> TileLayout:
     A run has at least two neighbouring columns. Every other column has a tile of its own, as far as 64 tiles allow.
     """
     runs = _runs(schema, set(features))
-    widest = sorted((run for run in runs if run.is_matrix), key=lambda run: -run.count)[:_MATRICES_MAX]
+    widest = sorted((run for run in runs if run.is_matrix), key=lambda run: -run.width)[:_MATRICES_MAX]
     runs = list(_joined([run._replace(is_matrix=run in widest) for run in runs]))
-    others = [run.count for run in runs if not run.is_matrix]
+    others = [run.width for run in runs if not run.is_matrix]
     room = TILES_MAX - len(widest)
     together = next(count for count in range(1, len(schema) + 2) if sum(-(-n // count) for n in others) <= room)
     tiles: list[tuple[int, ...]] = []
@@ -81,7 +107,7 @@ def prepared_layout(schema: pa.Schema, features: Sequence[str]) -> TileLayout:
     for run in runs:
         if run.is_matrix:
             matrices.append(len(tiles))
-        tiles += _cut(run, 1 if run.is_matrix else -(-run.count // together))
+        tiles += _cut(run, 1 if run.is_matrix else -(-run.width // together))
     return TileLayout(tuple(tiles), frozenset(matrices)) if tiles else TileLayout.for_schema(schema)
 
 
@@ -101,9 +127,9 @@ def _joined(runs: Sequence[_Run]) -> Iterator[_Run]:
         if is_matrix:
             yield from neighbours
         else:
-            yield _Run(neighbours[0].first, sum(run.count for run in neighbours), False)
+            yield _Run(neighbours[0].first, sum(run.width for run in neighbours), False)
 
 
 def _cut(run: _Run, tiles: int) -> list[tuple[int, ...]]:
-    edges = [run.first + run.count * tile // tiles for tile in range(tiles + 1)]
+    edges = [run.first + run.width * tile // tiles for tile in range(tiles + 1)]
     return [tuple(range(low, high)) for low, high in pairwise(edges)]

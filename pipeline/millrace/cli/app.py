@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "ls": "millrace.cli.commands.ls",
     "versions": "millrace.cli.commands.versions",
     "show": "millrace.cli.commands.show",
+    "lineage": "millrace.cli.commands.lineage",
     "diff": "millrace.cli.commands.diff",
     "tag": "millrace.cli.commands.tag",
     "untag": "millrace.cli.commands.untag",

@@ -28,6 +28,17 @@ def confirmed(question: str, *, yes: bool) -> None:
     click.confirm(one_line(question), abort=True, err=True)
 
 
+def show_marked(report: SweepReport) -> None:
+    """Print on standard error the versions that a dry run would delete, each with the tags that it would lose."""
+    for reference in report.marked:
+        say(_with_tags(report, reference))
+
+
+def _with_tags(report: SweepReport, reference: str) -> str:
+    tags = report.tags.get(reference)
+    return f"{reference} (tag {', '.join(tags)})" if tags else reference
+
+
 def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
     """Print the report: marked versions, removed data, and data in its grace time.
 
@@ -36,7 +47,7 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
     would = "would be " if report.dry_run else ""
     print_facts(
         [
-            (f"versions {would}deleted", ", ".join(report.marked) or "none"),
+            (f"versions {would}deleted", ", ".join(_with_tags(report, key) for key in report.marked) or "none"),
             *_removal_facts(report, now=now),
             ("attempts with data", f"{len(report.garbage)} attempts"),
             ("still in their grace time", report.waiting),

@@ -77,6 +77,13 @@ def _to_jsonable(value: Any) -> Any:
     return str(value)
 
 
+def print_lines(text: str) -> None:
+    """Print lines of text on standard output as they are; none is wrapped or styled."""
+    from rich.text import Text
+
+    _print(Text(text))
+
+
 def print_table(
     columns: Sequence[str],
     rows: Iterable[Sequence[object]],

@@ -18,7 +18,7 @@ from millrace.sources import restore_bytes
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One pass over a part of a dataset: columns (None: all), the filter's text, at most ``head`` rows.
+    """One pass over a part of a dataset: columns (None: all), the filter's text, at most ``head`` rows, one split.
 
     ``task`` counts the rows.
     """
@@ -28,6 +28,7 @@ class Reading:
     filter: str | None
     head: int | None
     task: ProgressTask
+    split: str | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -40,7 +41,10 @@ class Reading:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the batches; a wrong filter is refused at once, and reading starts with the first batch."""
-        return self._counted(self.dataset.to_batches(self.columns, self.filter, num_rows=self.head))
+        return self._counted(self._read())
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        return self.dataset.to_batches(self.columns, self.filter, num_rows=self.head, split=self.split)
 
     def _counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -58,10 +62,10 @@ def export_rows(reading: Reading, output: str, format_: str | None) -> tuple[int
 def restore_files(reading: Reading, output: str, *, force: bool) -> tuple[int, int]:
     """Write the bytes of a version back as files; return the number of rows and of bytes."""
     version = reading.dataset.version
-    if (reading.columns, reading.filter, reading.head) != (None, None, None):
+    if (reading.columns, reading.filter, reading.head, reading.split) != (None, None, None, None):
         raise UsageError(
             f"{version.reference} is a dataset of files, which are written unchanged",
-            hint="--columns, --filter and --head need --format, which writes their rows",
+            hint="--columns, --filter, --head and --split need --format, which writes their rows",
         )
     # An append to existing data makes at least two files, and a merge does not record its source.
     is_first = version.mode == "replace" or version.parent is None

@@ -7,8 +7,9 @@ from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
 from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
+from millrace.dataset.filters.conditions import as_condition
 from millrace.dataset.read_cost import ReadCost
-from millrace.dataset.recipe import RECIPE_KEY, Recipe, recipe_of, without_recipe
+from millrace.dataset.recipe import RECIPE_KEY, TARGET, Recipe, recipe_of, without_recipe
 from millrace.dataset.scan import Scan
 from millrace.dataset.scan_stats import ScanStats, Tier
 from millrace.dataset.selection import column_indices
@@ -27,10 +28,12 @@ __all__ = [
     "Recipe",
     "Scan",
     "ScanStats",
+    "TARGET",
     "Tier",
     "VerifyReport",
     "WarmOptions",
     "WarmReport",
+    "as_condition",
     "as_text",
     "chosen_chunks",
     "column_indices",

@@ -273,9 +273,9 @@ class Dataset:
     ) -> ChunkSource:
         """Return the source of single chunks with these columns (None: all); see ``refs`` for the chunks.
 
-        At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. With ``keeps_matrices`` the columns of
-        a matrix stay together; ``ChunkSource.places`` tells where they are. Raises ``UsageError`` for a column that does
-        not exist.
+        At most ``decoded_bytes_max`` bytes of decoded chunks stay in the process. With ``keeps_matrices`` the columns
+        of a matrix stay together; ``ChunkSource.places`` tells where they are. Raises ``UsageError`` for a column that
+        does not exist.
         """
         return self._source(self._indices(columns), decoded_bytes_max=decoded_bytes_max, keeps_matrices=keeps_matrices)
 

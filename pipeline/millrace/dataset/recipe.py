@@ -17,6 +17,8 @@ from millrace.errors import ChunkFormatError, UsageError
 
 RECIPE_KEY: Final = b"millrace.recipe"
 """The key of the schema's metadata. The value is the base64 text of gzip of JSON."""
+TARGET: Final = "target"
+"""The name of the stored column that has the target."""
 RECIPE_BYTES_MAX: Final = 900_000
 """Bytes of the compressed recipe."""
 

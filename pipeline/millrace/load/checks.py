@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from uuid import UUID
 
-from millrace.errors import ChunkMissingError, StoreError, VersionNotFoundError
+from millrace.errors import ChunkMissingError, StoreError, UsageError, VersionNotFoundError
 from millrace.load.plan import LoadPlan
 from millrace.load.split_result import SplitResult
-from millrace.store import Catalogue, PageRef, Version, VersionGraph, unrecoverable_reason
+from millrace.names import parse_reference
+from millrace.store import Catalogue, PageRef, Version, VersionGraph, not_found, unrecoverable_reason
 
 
 def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
@@ -115,4 +116,39 @@ def check_attempts(
             dataset=referrer.dataset,
             attempt_id=min(swept).hex,
             node=", ".join(catalogue.reader.cassandra.down()) or None,
+        )
+
+
+def check_inputs(catalogue: Catalogue, plan: LoadPlan, inputs: Mapping[str, str]) -> None:
+    """Raise ``VersionNotFoundError`` if a version that the plan's version is made from is not visible.
+
+    ``inputs`` has full references by alias. Raises ``StoreUnavailableError`` where a node that is down may have one.
+    Raises ``UsageError`` for an append, because a later merge would not name them.
+    """
+    if inputs and plan.appends:
+        raise UsageError(
+            f"{plan.dataset}@{plan.label} appends, and is made from other versions",
+            hint="a version that is made from others replaces the one before it",
+            dataset=plan.dataset,
+        )
+    for alias, reference in inputs.items():
+        name, selector = parse_reference(reference)
+        if selector.full is None or reference != f"{name}@{selector}":
+            raise UsageError(
+                f"the input {alias} of {plan.dataset} is {reference!r}, which is not a full version",
+                hint="give it like flights@12-3fa9c1",
+                dataset=plan.dataset,
+            )
+        number, hexpart = selector.full
+        found = catalogue.numbered(name, number)
+        if any(version.hex == hexpart for version in found):
+            continue
+        if found.degraded:
+            raise not_found(catalogue.reader.cassandra, name, str(selector), degraded=True)
+        raise VersionNotFoundError(
+            f"{plan.dataset}@{plan.label} is made from {reference}, which is deleted",
+            hint="make it again from versions that exist",
+            dataset=plan.dataset,
+            version=plan.label,
+            input=reference,
         )

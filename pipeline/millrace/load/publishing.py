@@ -47,13 +47,15 @@ def publish(
     Readers see either the whole version or none of it. Publishing the same plan again returns the same version.
     Versions that were published since the plan was made stay visible: see ``VersionGraph.base``.
 
-    ``settings`` are further settings of the version.
+    ``settings`` are further settings of the version. With ``inputs`` (full references by alias) the version is made
+    from others, and its dataset is registered as such.
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
-    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. Raises ``LoadSupersededError`` if an
-    incremental load and a concurrent one have loaded the same file, and the other one stays. After such an error the
-    version is not visible. There is one exception: the data was replaced while the version's row was written.
+    columns. Raises ``VersionNotFoundError`` if the version or one of its inputs was deleted meanwhile. Raises
+    ``LoadSupersededError`` if an incremental load and a concurrent one have loaded the same file, and the other one
+    stays. After such an error the version is not visible. There is one exception: the data was replaced while the
+    version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,

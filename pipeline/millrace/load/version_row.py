@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 
 import millrace
-from millrace.errors import ChunkMissingError, SourceTypeError
+from millrace.errors import ChunkMissingError, SourceTypeError, VersionNotFoundError
 from millrace.load.append import check_append, check_kept, common_schema, selector_of
-from millrace.load.checks import check_attempts, promised_pages
+from millrace.load.checks import check_attempts, check_inputs, promised_pages
 from millrace.load.evolution import common_layout, format_setting
 from millrace.load.exact import check_exact
 from millrace.load.incremental_protocol import superseded
@@ -74,6 +74,11 @@ class VersionRowWriter(CatalogueSteps):
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of the version, besides those of its chunks."""
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The versions that the version is made from, by alias."""
+        return dict(self.settings.get("inputs", {}))
+
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
 
@@ -97,7 +102,8 @@ class VersionRowWriter(CatalogueSteps):
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row.
 
-        Withdraws the row and raises ``ChunkMissingError`` if a sweep may remove data that the version references.
+        Withdraws the row and raises ``ChunkMissingError`` if a sweep may remove data that the version references, and
+        ``VersionNotFoundError`` if a version that it is made from was deleted.
         """
         catalogue, written = self.catalogue, attempts_of(self.results)
         parent = None if plan.parent is None else catalogue.resolve(plan.dataset, selector_of(plan.parent))
@@ -105,13 +111,16 @@ class VersionRowWriter(CatalogueSteps):
         bases = [] if base is None else [base]
         schema = self._schema(plan, base)
         check_attempts(catalogue, plan, written, bases)
+        check_inputs(catalogue, plan, self.inputs)
         version = self._version(plan, parent, base, schema)
         replicas = self.catalogue_writer.publish(version)
         # A sweep fences attempts before it reads the versions, and this check runs after the version row is written. Of
-        # a concurrent sweep and load, at least one sees the other.
+        # a concurrent sweep and load, at least one sees the other. So it is with a deletion, which marks an input
+        # before it reads the versions that were made from it.
         try:
             check_attempts(catalogue, plan, written, bases)
-        except ChunkMissingError:
+            check_inputs(catalogue, plan, self.inputs)
+        except (ChunkMissingError, VersionNotFoundError):
             self.withdraw(version)
             raise
         if plan.mode != "incremental":  # an incremental version is finished when it is confirmed
@@ -142,6 +151,8 @@ class VersionRowWriter(CatalogueSteps):
         """Write schema and page list and return the version, whose row is not written yet."""
         publisher = uuid4()
         self.catalogue_writer.begin_attempt(_publisher_row(plan, publisher, datetime.now(UTC)))
+        if self.inputs:
+            self.catalogue_writer.register_derived(plan.dataset, publisher)
         added = [replace(page, added_by=plan.label) for page in self.pages]
         totals, largest_chunk_bytes, listing = self._contents(base, added)
         layout = plan.layout if base is None else common_layout([plan.layout, base.layout])

@@ -29,6 +29,8 @@ from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion.sweep import GRACE, SweepReport
 from millrace.store.deletion.undelete import UndeleteReport
 from millrace.store.deletion.version_deletion import VersionDeletion
+from millrace.store.lineage.lineage import Lineage
+from millrace.store.lineage.lineage_graph import LineageGraph, lineage_graph
 from millrace.store.repair.repair import ALIVE, RepairReport, ReplicaRepair
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
 
@@ -49,6 +51,8 @@ __all__ = [
     "INLINE_PAGES",
     "LIST_FILES",
     "Lease",
+    "Lineage",
+    "LineageGraph",
     "ListRef",
     "LoadAttempt",
     "LoadedFile",
@@ -82,6 +86,7 @@ __all__ = [
     "encode_pages_blob",
     "files_in_pages",
     "journal_number",
+    "lineage_graph",
     "layout_setting",
     "list_pages_max",
     "not_found",

@@ -22,7 +22,7 @@ class LoaderOptions:
     format: str = "numpy"
     columns: Sequence[str] | None = None
     nulls: Mapping[str, Any] | None = None
-    normalize: Mapping[str, Any] | None = None
+    normalize: Mapping[str, Any] | str | None = None
     transform: Callable[[Batch], Batch] | None = None
     shuffle: str = Shuffle.WINDOW
     window_chunks: int | None = None

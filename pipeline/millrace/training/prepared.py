@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from millrace.dataset import chosen_chunks
+from millrace.dataset import ChunkSource, chosen_chunks, recipe_of
 from millrace.errors import UsageError
 from millrace.store import ChunkRef, Lease, Page, Version
-from millrace.training.columns import Plan, plan_columns
+from millrace.training.columns import Plan, RecipeRules, checked_normalize, plan_columns
 from millrace.training.formats import Batch, batch_maker
 from millrace.training.manifest import SplitManifest
 from millrace.training.options import LoaderOptions
@@ -46,7 +46,9 @@ class TrainableDataset(Protocol):
     def known_pages(self) -> Iterator[Page]:
         """Yield the manifest pages in order."""
 
-    def chunk_source(self, columns: Any = None, *, decoded_bytes_max: int = 0) -> Source:
+    def chunk_source(
+        self, columns: Any = None, *, decoded_bytes_max: int = 0, keeps_matrices: bool = False
+    ) -> ChunkSource:
         """Return the source of single chunks."""
 
     def used_by(self, job: str | None) -> AbstractContextManager[Lease | None]:
@@ -79,7 +81,7 @@ def prepare(dataset: TrainableDataset, options: LoaderOptions, *, threads: int) 
     order = Order(state.spec, manifest.chunk_rows())
     epoch = BatchPlan(order.rows_of_lanes, options.global_batch_rows, state.tail)
     chunks = manifest.refs({int(chunk) for lane in lanes for chunk in order.lane_chunks(lane)})
-    source = dataset.chunk_source(options.columns, decoded_bytes_max=options.cache_bytes)
+    source = loader_source(dataset, options, decoded_bytes_max=options.cache_bytes)
     demand = demand_of(order, epoch, lanes, plans, chunks, source, ahead=AHEAD if options.transform else 0)
     budget = budget_of(demand, options.prefetch_bytes, threads)
     shape = replace(demand.shape, slots=budget.slots)
@@ -103,15 +105,33 @@ def split_manifest(dataset: TrainableDataset, options: LoaderOptions) -> SplitMa
     return SplitManifest(dataset, chosen_chunks(dataset.schema, options.split, version.chunks, version.reference))
 
 
+def loader_source(dataset: TrainableDataset, options: LoaderOptions, *, decoded_bytes_max: int = 0) -> ChunkSource:
+    """Return the source of the chunks of a loader: only the tiles that its batches need, and whole matrices."""
+    columns = _read_columns(dataset, options)
+    keeps_matrices = bool(dataset.version.layout.matrices)
+    return dataset.chunk_source(columns, decoded_bytes_max=decoded_bytes_max, keeps_matrices=keeps_matrices)
+
+
+def _read_columns(dataset: TrainableDataset, options: LoaderOptions) -> Sequence[str] | None:
+    """Return the columns that the batches need; None for all of the schema."""
+    if options.columns is not None:
+        return options.columns
+    rules = _rules(dataset)
+    return None if rules is None else rules.columns()
+
+
+def _rules(dataset: TrainableDataset) -> RecipeRules | None:
+    recipe = recipe_of(dataset.schema)
+    return None if recipe is None else RecipeRules(recipe, dataset.schema)
+
+
 def _plans(dataset: TrainableDataset, manifest: SplitManifest, options: LoaderOptions) -> list[Plan]:
-    return plan_columns(
-        dataset.schema,
-        manifest.null_counts(dataset.schema.names if options.columns is None else options.columns),
-        columns=options.columns,
-        nulls=options.nulls,
-        normalize=options.normalize,
-        format=options.format,
-    )
+    columns, rules = _read_columns(dataset, options), _rules(dataset)
+    counts = manifest.null_counts(dataset.schema.names if columns is None else columns)
+    wishes: dict[str, Any] = {"columns": options.columns, "nulls": options.nulls, "format": options.format}
+    if rules is not None:
+        return rules.plan(counts, normalize=options.normalize, **wishes)
+    return plan_columns(dataset.schema, counts, normalize=checked_normalize(options.normalize), **wishes)
 
 
 def _order_spec(version: Version, options: LoaderOptions) -> OrderSpec:

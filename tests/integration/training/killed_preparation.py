@@ -10,7 +10,7 @@ from typing import Any
 from millrace import connect
 from millrace.progress import null_task
 from millrace.training.prepare import make_prepare_plan
-from tests.integration.training.prepared import preparation_of
+from tests.integration.training.small_preparation import preparation_of
 
 
 class DeadlyTask:

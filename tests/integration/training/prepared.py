@@ -1,34 +1,29 @@
-"""The preparation of the small world of ``tests/unit/training/prepare/trips.py`` on real services."""
+"""A small version of training data in the store, made by hand as a preparation stores it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
 
 from millrace.api import Store
-from millrace.load import LoadReport
-from millrace.training.prepare import Preparation, make_prepare_plan
-from tests.unit.training.prepare.trips import LATE_TRIPS, trips, weather
+from millrace.dataset import with_splits
+from millrace.load import LoadOptions
+from tests.unit.training.models.small import CARRIERS, raw_rows, small_recipe
 
-ROWS = 20_000
-
-
-def load_inputs(store: Store, prefix: str, *, rows: int = ROWS) -> None:
-    """Load the trips and the weather under names with a prefix."""
-    store.load(f"{prefix}_trips", trips(rows))
-    store.load(f"{prefix}_weather", weather(rows // 60 + 1))
+RAW = raw_rows(60_000)
 
 
-def preparation_of(prefix: str, name: str, **changes: Any) -> Preparation:
-    """Return the preparation of these inputs."""
-    inputs: Mapping[str, str] = {"trips": f"{prefix}_trips", "weather": f"{prefix}_weather"}
-    return replace(LATE_TRIPS, name=name, inputs=inputs, **changes)
-
-
-def prepare(store: Store, preparation: Preparation, *, run: str) -> LoadReport:
-    """Prepare as the tasks of a run do."""
-    plan = make_prepare_plan(store.catalogue, preparation, run=run)
-    if plan.is_done:
-        return store.prepared_before(plan)
-    return store.publish_preparation(plan, store.write_preparation(plan))
+def load_prepared(store: Store) -> str:
+    """Load ``RAW`` with codes in place of categories, splits of whole chunks, and a recipe; return the reference."""
+    name = f"late_{uuid4().hex[:8]}"
+    codes = {value: code for code, value in enumerate(CARRIERS, 1)}
+    table = RAW.set_column(2, "carrier", pa.array([codes.get(v, 0) for v in RAW["carrier"].to_pylist()], pa.uint16()))
+    options = LoadOptions(chunk_bytes=65_536)
+    chunks = store.load(name, table, options).chunks
+    assert chunks >= 5
+    train_end, val_end = round(chunks * 0.6), round(chunks * 0.8)
+    splits = {"train": range(train_end), "val": range(train_end, val_end), "test": range(val_end, chunks)}
+    report = store.load(name, table.cast(with_splits(small_recipe().with_recipe(table.schema), splits)), options)
+    assert report.chunks == chunks
+    return report.reference

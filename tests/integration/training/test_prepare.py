@@ -15,9 +15,9 @@ import pytest
 
 from millrace.api import Store
 from millrace.store import ChunkReader, ChunkRef
-from tests.integration.training.prepared import load_inputs, preparation_of, prepare
+from tests.integration.training.small_preparation import load_inputs, preparation_of, prepare
 
-PHASES = ("plan", "fetch trips", "fetch weather", "query", "join", "write", "publish", "end")
+PHASES = ("plan", "fetch trips", "fetch weather", "query", "labels", "join", "check", "write", "publish", "end")
 TIMEOUT_S = 120
 
 
@@ -78,7 +78,7 @@ def test_only_the_tiles_of_used_columns_are_fetched(store: Store, prefix: str, m
 
     monkeypatch.setattr(ChunkReader, "fetch", counted)
     monkeypatch.setattr(ChunkReader, "fetch_many", counted_many)
-    query = "SELECT id, CAST(distance AS FLOAT) AS distance, start FROM trips"
+    query = "SELECT id, CAST(distance AS FLOAT) AS distance FROM trips"
     preparation = preparation_of(
         prefix,
         f"{prefix}_narrow",

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace.airflow import maintain
 from millrace.api import Store
 from millrace.progress import ProgressTask, null_task
+from tests.derived import made_from
 from tests.unit.store.in_memory import cassandra, csv, settings, store
 
 __all__ = ["cassandra", "csv", "settings", "store"]
@@ -69,6 +70,19 @@ def test_the_form_counts_more_than_the_declared_sources(declare: Callable[[str],
     declare(DECLARED)
     assert maintain.prune({"prune_keep": 1, "dataset": "b"})["versions"] == 2
     assert (rows(store, "a"), rows(store, "b")) == ([3, 2, 1], [3])
+
+
+def test_models_are_pruned_before_their_training_data_and_that_before_its_inputs(
+    declare: Callable[[str], None], store: Store, csv: Callable[..., str], tmp_path: Path
+) -> None:
+    declare("sources: {}")
+    for night in range(4):
+        store.load("zones", csv(night + 1))
+        made_from(store, "late", tmp_path, "zones", run=f"late-{night}")
+        made_from(store, "a_late_model", tmp_path, "late", run=f"model-{night}")
+        maintain.prune({"prune_keep": 2})
+        counts = [len(store.versions(name)) for name in ("zones", "late", "a_late_model")]
+        assert counts == [min(2, night + 1)] * 3
 
 
 def test_without_a_number_for_the_dataset_of_the_form_the_task_is_skipped(

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 import pyarrow as pa
 
-from millrace.chunks import compute_stats
+from millrace.chunks import TileLayout, compute_stats
 from millrace.dataset import ScanStats, Tier
 from millrace.store import ChunkRef, Page
 from millrace.store.catalogue.manifest import PageRef
@@ -32,6 +32,7 @@ class MemorySource:
         names = list(batches[0].schema.names if columns is None else columns)
         self._batches = [batch.select(names) for batch in batches]
         self.schema = self._batches[0].schema
+        self.places: dict[str, Any] = {}
         self.stats = ScanStats()
         self.borrowed: Counter[int] = Counter()
         self.failing: dict[int, Exception] = {}
@@ -74,6 +75,7 @@ class MemoryDataset:
             label=label,
             chunks=len(self.batches),
             raw_bytes=sum(batch.nbytes for batch in self.batches),
+            layout=TileLayout.for_schema(self.schema),
         )
         self._chunks_a_page = chunks_a_page
         self._pages: list[Page] = []
@@ -99,7 +101,7 @@ class MemoryDataset:
             stored, checksum = encode_page(refs, [compute_stats(self.batches[chunk]) for chunk in chunks])
             yield decode_page("flights", PageRef(ATTEMPT, 0, len(refs), 0, 0, 0, checksum), stored)
 
-    def chunk_source(self, columns: Sequence[str] | None = None, *, decoded_bytes_max: int = 0) -> MemorySource:
+    def chunk_source(self, columns: Sequence[str] | None = None, **_options: Any) -> MemorySource:
         self.sources.append(MemorySource(self.batches, columns))
         self.prepare(self.source)
         return self.source

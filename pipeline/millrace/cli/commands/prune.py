@@ -17,8 +17,9 @@ from millrace.cli.options import deletion_options
 def command(invocation: Invocation, /, name: str, keep: int, dry_run: bool, yes: bool, now: bool) -> None:
     """Delete all but the newest N versions of NAME, after asking.
 
-    All data of the remaining versions stays, also data that older versions added. Older versions with a tag, or that
-    are being read, stay as well. Millrace prunes only on request. Refused while a node is down.
+    All data of the remaining versions stays, also data that older versions added. Older versions with a tag, that are
+    being read, or from which a visible version was made, stay as well. Millrace prunes only on request. Refused while a
+    node is down.
 
     JSON: as for delete.
 

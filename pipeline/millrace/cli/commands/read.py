@@ -27,6 +27,7 @@ SHOWN_ROWS = 20
 
 @click.command(short_help="Read a version: into a file, a pipe, or onto the terminal.")
 @click.argument("name", metavar="NAME[@VERSION]")
+@click.option("--split", metavar="S", help="Only the rows of this split, such as train or val.")
 @columns_option("Only these columns, in this order.")
 @click.option("--filter", "filter_", metavar="EXPR", help="Only rows that pass: the WHERE part of SQL.")
 @click.option("--head", type=click.IntRange(min=0), metavar="N", help="Only the first N rows.")
@@ -51,6 +52,9 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     name. To load both formats again with all values equal, write a schema file with --head 0 --output schema.arrow.
     Then pass this file to load as --schema.
 
+    A version of training data has splits and a recipe. Parquet and Arrow files that are written carry the recipe in
+    their schema's metadata.
+
     The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
     EXPR supports = != <> < <= > >= and or not in between is null, names and literals: text and dates in 'single
@@ -68,6 +72,7 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
       millrace read flights --columns '"last, first",id'
       millrace read flights --output flights.parquet
       millrace read flights --output - --format csv | head
+      millrace read late_arrivals --split val --output val.parquet
     """
     from millrace.cli.reading import Reading, export_rows, restore_files
     from millrace.dataset import discard_parts
@@ -78,20 +83,21 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
         raise UsageError("--json and --output - both write to standard output", hint="give --output a file's name")
     if given["format_"] and output is None:
         raise UsageError("--format needs --output", hint="add --output FILE, or -")
-    columns, filter_, head = given["columns"], given["filter_"], given["head"]
+    columns, filter_, head, split = given["columns"], given["filter_"], given["head"], given["split"]
     with open_store(invocation, _settings(load_settings(), cached=not given["no_cache"])) as store:
         dataset = store.dataset(name)
         if dataset.degraded:
             invocation.note_degraded(f"a node is down: there may be a newer version than {dataset.version.reference}")
         if output is None and not invocation.json:
-            _show(dataset, columns, filter_, head)
+            _show(dataset, columns, filter_, head, split)
             return
         if output is not None:
             _ask_to_replace(output, force=given["force"])
         began = time.monotonic()
-        total = None if filter_ else min(dataset.count_rows(), head or dataset.count_rows())
+        rows_read = dataset.count_rows(split=split)
+        total = None if filter_ else min(rows_read, head or rows_read)
         with reported(None, command="read", dataset=dataset.name, total=total) as progress:
-            reading = Reading(dataset, columns, filter_, head, progress.task)
+            reading = Reading(dataset, columns, filter_, head, progress.task, split)
             if output is None:
                 rows, output_bytes = sum(batch.num_rows for batch in reading.batches()), None
             elif dataset.version.kind == "bytes" and given["format_"] is None:
@@ -128,13 +134,15 @@ def _ask_to_replace(output: str, *, force: bool) -> None:
         click.confirm(f"{one_line(output)} exists already. Replace it?", abort=True, err=True)
 
 
-def _show(dataset: Dataset, columns: Sequence[str] | None, filter_: str | None, head: int | None) -> None:
+def _show(
+    dataset: Dataset, columns: Sequence[str] | None, filter_: str | None, head: int | None, split: str | None
+) -> None:
     from millrace.cli.preview import print_preview
 
     head = SHOWN_ROWS if head is None else head
-    table = dataset.head(head, columns, filter_)  # reads only the chunks that it needs
+    table = dataset.head(head, columns, filter_, split=split)  # reads only the chunks that it needs
     print_preview(table)
-    total = dataset.count_rows()
+    total = dataset.count_rows(split=split)
     if filter_ is not None:
         summary = f"{table.num_rows:,} rows that pass, of {total:,}"
         if table.num_rows == head:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from millrace.api import Store
     from millrace.store import Version
 
+_SHOWN: Final = 5
+
 
 @click.command(short_help="Show one version: schema, sizes, replicas, source, run.")
 @click.argument("name", metavar="NAME[@VERSION]")
@@ -26,10 +28,11 @@ def command(invocation: Invocation, /, name: str) -> None:
     selects the version that is listed with it, or else the latest version at that time. If several versions have the
     number or the time, the command fails and lists their full names.
 
-    JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
-    (stored), replicas (1 if any data is under-replicated), under_replicated (a list of attempt_id, bucket, chunks;
-    bucket -1: manifest pages, -2: catalogue rows), schema (name, type, nullable), source, settings, run, code,
-    committed_at.
+    JSON: dataset, version, tags, made_from (the versions that it was made from, by alias), made_into (the visible
+    versions that were made from it directly), kind, mode, parent, rows, raw_bytes, stored_bytes, chunks,
+    largest_chunk_bytes (stored), replicas (1 if any data is under-replicated), under_replicated (a list of attempt_id,
+    bucket, chunks; bucket -1: manifest pages, -2: catalogue rows), schema (name, type, nullable), source, settings,
+    run, code, committed_at.
 
     \b
     Example:
@@ -45,13 +48,21 @@ def command(invocation: Invocation, /, name: str) -> None:
 
 
 def describe(store: Store, version: Version) -> dict[str, Any]:
-    """Return the facts of ``show --json``; reads the version's row and its repair records, but no manifest page."""
+    """Return the facts of ``show --json``.
+
+    Reads the version's row, its repair records and the rows of derived datasets, but no manifest page.
+    """
+    from millrace.store import Lineage
+
     schema = store.catalogue.pages.schema(version)
     records = store.under_replicated(version)
+    lineage = Lineage.read(store.catalogue.reader.rows)
     return {
         "dataset": version.dataset,
         "version": version.label,
         "tags": tags_by_version(store.tags(version.dataset)).get(version.label, []),
+        "made_from": dict(version.inputs),
+        "made_into": [derived.reference for derived in lineage.made_into(version.reference)],
         "kind": version.kind,
         "mode": version.mode,
         "parent": version.parent,
@@ -79,6 +90,12 @@ def _on_one_node(facts: dict[str, Any]) -> int:
     return sum(max(1, record["chunks"]) for record in facts["under_replicated"])
 
 
+def _first(references: list[str]) -> str:
+    """Return the first references and the number of the others; ``millrace lineage`` has all of them."""
+    others = len(references) - _SHOWN
+    return ", ".join([*references[:_SHOWN], *([f"{others} more"] if others > 0 else [])])
+
+
 def _show(facts: dict[str, Any]) -> None:
     stored, raw = facts["stored_bytes"], facts["raw_bytes"]
     ratio = f", {raw / stored:.2f} times smaller" if stored else ""
@@ -103,6 +120,8 @@ def _show(facts: dict[str, Any]) -> None:
             ("tags", ", ".join(facts["tags"]) or "none"),
             ("mode", facts["mode"]),
             ("parent", facts["parent"] or "none"),
+            ("made from", ", ".join(facts["made_from"].values()) or "its source"),
+            ("made into", _first(facts["made_into"]) or "nothing"),
             ("committed", f"{facts['committed_at']:%Y-%m-%d %H:%M:%S} UTC"),
         ],
         title=f"{facts['dataset']}@{facts['version']}",

@@ -17,7 +17,7 @@ from millrace.cli.output import print_facts
 def command(invocation: Invocation, /, name: str, tag: str) -> None:
     """Give a version the name TAG, by which it can be selected. If another version has this tag, move it.
 
-    A version with a tag is neither deleted nor pruned.
+    A version with a tag is neither deleted nor pruned. Only delete --with-derived removes it, after it has listed it.
 
     JSON: dataset, version, tag, before (the version that had the tag, or null).
 

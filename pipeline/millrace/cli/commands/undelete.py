@@ -17,7 +17,8 @@ def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
     """Undo a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
 
     VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused if a sweep
-    has marked the version for removal, or if its own load withdrew it. Refused while a node is down.
+    has marked the version for removal, or if its own load withdrew it. A version that was made from deleted versions is
+    refused as well; the error names those to restore first. Refused while a node is down.
 
     JSON: dataset, version, deleted_at, latest (it is the latest version now), merges_with (other appends to the same
     data; the next append or repair merges this version with them), dry_run.

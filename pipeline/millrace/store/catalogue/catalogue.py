@@ -23,6 +23,8 @@ from millrace.store.catalogue.version_rows import ReadRows, VersionContents, rea
 from millrace.store.cluster.session import CassandraSession
 
 ALL_DATASETS_PARTITION = 0
+DERIVED_DATASETS_PARTITION = 1
+"""The partitions of ``datasets``: every name, and the names of datasets with versions that were made from others."""
 _NEWEST_VERSIONS = 8
 
 
@@ -34,6 +36,12 @@ def read_attempts(read: ReadRows, dataset: str) -> list[LoadAttempt]:
         (dataset,),
     )
     return [LoadAttempt.from_row(dataset, row) for row in rows]
+
+
+def read_names(read: ReadRows, partition: int) -> list[str]:
+    """Return the names in this partition of ``datasets``, sorted."""
+    rows = read("SELECT dataset FROM {ks}.datasets WHERE shard = ?", (partition,))
+    return [row.dataset for row in rows]
 
 
 def read_tags(read: ReadRows, dataset: str) -> list[tuple[str, int, str]]:
@@ -56,8 +64,11 @@ class Catalogue:
 
     def names(self) -> list[str]:
         """Return the names of all datasets that were ever registered, sorted."""
-        rows = self.reader.rows("SELECT dataset FROM {ks}.datasets WHERE shard = ?", (ALL_DATASETS_PARTITION,))
-        return [row.dataset for row in rows]
+        return read_names(self.reader.rows, ALL_DATASETS_PARTITION)
+
+    def derived_names(self) -> list[str]:
+        """Return the names of all datasets that ever had a version made from others, sorted."""
+        return read_names(self.reader.rows, DERIVED_DATASETS_PARTITION)
 
     def versions(self, dataset: str) -> list[Version]:
         """Return every visible version, newest first, without schema and pages."""

@@ -7,7 +7,6 @@ under-replicated, like a chunk. A catalogue row on one node only would be lost t
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,8 @@ from uuid import UUID, uuid4, uuid5
 import xxhash
 
 from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
-from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
+from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION, DERIVED_DATASETS_PARTITION
+from millrace.store.catalogue.insertions import insertion, using_clause
 from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.cluster.flights import Write
 from millrace.store.cluster.session import CassandraSession
@@ -35,19 +35,6 @@ _LOAD_STATEMENTS = (
 )
 """The columns in the order that ``record_under_replicated``, ``page`` and ``heartbeat`` use, so that the prepared
 statement texts are equal."""
-
-
-def insertion(table: str, columns: Collection[str]) -> str:
-    """Return the statement that inserts a row with these columns."""
-    marks = ", ".join("?" for _ in columns)
-    return f"INSERT INTO {{ks}}.{table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 constant names
-
-
-def using_clause(write_time: int | None, ttl_s: int | None) -> tuple[str, tuple[int, ...]]:
-    """Return the end of an insertion with this write time (microseconds) and time to live, and its values."""
-    given = {name: value for name, value in (("TIMESTAMP", write_time), ("TTL", ttl_s)) if value is not None}
-    text = f" USING {' AND '.join(f'{name} ?' for name in given)}" if given else ""
-    return text, tuple(given.values())
 
 
 class CatalogueWriter:
@@ -147,6 +134,15 @@ class CatalogueWriter:
         if name_replicas < 2 <= row_replicas:
             self.record_under_replicated(*record_key, 0)
         return min(name_replicas, row_replicas)
+
+    def register_derived(self, dataset: str, attempt_id: UUID) -> int:
+        """Register that the dataset has versions made from others, before such a version is visible.
+
+        A deletion reads the versions of these datasets alone. A missing replica is recorded under ``attempt_id``.
+        """
+        values = {"shard": DERIVED_DATASETS_PARTITION, "dataset": dataset}
+        record_key = (dataset, attempt_id, MetadataBucket.CATALOGUE)
+        return self.insert("datasets", f"the name of the derived {dataset}", values, record_key=record_key)
 
     def heartbeat(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
         """Write the heartbeat of an attempt: it is active and has begun this many buckets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -143,6 +144,11 @@ class Version:
     def merged(self) -> tuple[str, ...]:
         """Labels of the versions that a merge has merged."""
         return tuple(self.source.get("merged", ()))
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The exact versions that it was made from, by their aliases: ``{"flights": "flights@12-3fa9c1"}``."""
+        return dict(self.settings.get("inputs", {}))
 
     @property
     def layout(self) -> TileLayout:

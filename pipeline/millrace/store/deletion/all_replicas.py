@@ -1,4 +1,4 @@
-"""Read and write the catalogue at ``ALL``, and find the versions that tags and leases protect.
+"""Read and write the catalogue at ``ALL``, and find the versions that tags, leases and other versions protect.
 
 Reads and writes use all replicas, and fail while a replica is down.
 """
@@ -19,9 +19,12 @@ from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import later_than
+from millrace.store.lineage.lineage import Lineage
 
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
 _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
+_SELECT_TAG = "SELECT number, hex, WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
+_SET_TAG = "UPDATE {ks}.tags USING TIMESTAMP ? SET number = ?, hex = ?, removed = ? WHERE dataset = ? AND tag = ?"
 _SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names
 
 
@@ -55,22 +58,41 @@ class AllReplicas:
         """Return the load attempts of a dataset."""
         return read_attempts(self.rows, dataset)
 
-    def protected_versions(self, dataset: str) -> set[tuple[int, str]]:
+    def lineage(self) -> Lineage:
+        """Return which visible versions were made from which others."""
+        self.require_all_up()
+        return Lineage.read(self.rows)
+
+    def held_versions(self, dataset: str) -> set[tuple[int, str]]:
         """Return number and hex of every version that has a tag or a reader's lease, so that it is not deleted."""
         return {(number, hexpart) for _, number, hexpart in read_tags(self.rows, dataset)} | self._leased(dataset)
 
+    def protected_versions(self, dataset: str) -> set[tuple[int, str]]:
+        """Return number and hex of every version whose data stays: held, or the input of a visible version.
+
+        A deletion that was interrupted after its mark may leave a deleted input of a version published meanwhile.
+        """
+        return self.held_versions(dataset) | self.lineage().inputs_of(dataset)
+
+    def tags(self, version: Version) -> list[str]:
+        """Return the tags of a version."""
+        key = (version.number, version.hex)
+        return [tag for tag, *target in read_tags(self.rows, version.dataset) if tuple(target) == key]
+
     def require_unprotected(self, version: Version) -> None:
         """Raise ``UsageError`` if the version has a tag or a lease."""
-        key = (version.number, version.hex)
-        tags = [tag for tag, *target in read_tags(self.rows, version.dataset) if tuple(target) == key]
-        if tags:
+        if tags := self.tags(version):
             raise UsageError(
                 f"{version.reference} has the tag {', '.join(tags)}",
                 hint=f"millrace untag {version.dataset} {tags[0]} first",
                 dataset=version.dataset,
                 version=version.label,
             )
-        if key in self._leased(version.dataset):
+        self.require_unread(version)
+
+    def require_unread(self, version: Version) -> None:
+        """Raise ``UsageError`` if the version has a lease."""
+        if (version.number, version.hex) in self._leased(version.dataset):
             raise UsageError(
                 f"{version.reference} is being read",
                 hint="try again when its readers have ended (the lease of a killed reader expires after 15 minutes)",
@@ -94,6 +116,15 @@ class AllReplicas:
             return
         write_time = later_than([at for row in rows for at in (row.deleted, row.marked)])
         self.execute(_SET_MARK, (write_time, deleted_at, mark, *key))
+
+    def write_tag(self, version: Version, tag: str, *, removed: bool) -> None:
+        """Remove a tag of the version, or set it again.
+
+        The write time is just after that of the tag read now, so a move of the tag by a user at this moment wins.
+        """
+        for row in self.rows(_SELECT_TAG, (version.dataset, tag)):
+            if (row.number, row.hex) == (version.number, version.hex):
+                self.execute(_SET_TAG, (row.at + 1, version.number, version.hex, removed, version.dataset, tag))
 
     def require_replicated_catalogue(self, dataset: str) -> None:
         """Raise ``StoreError`` while catalogue rows of the dataset are under-replicated.

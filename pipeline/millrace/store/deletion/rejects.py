@@ -13,8 +13,14 @@ from typing import Final
 from millrace.store.catalogue.version import DELETED, Version
 
 REJECTS_ENDING: Final = "__rejects"
+_NAME_CHARACTERS_MAX: Final = 48
 UNNAMED_REJECTS_KEPT: Final = timedelta(days=90)
 """The time for which the rejects of a failed load are kept."""
+
+
+def may_have_rejects(name: str) -> bool:
+    """Return whether a dataset of this name can have a dataset of rejects."""
+    return not name.endswith(REJECTS_ENDING) and len(name) + len(REJECTS_ENDING) <= _NAME_CHARACTERS_MAX
 
 
 def reject_label(version: Version) -> str | None:

@@ -33,6 +33,8 @@ class SweepReport:
     marked: list[str] = field(default_factory=list)
     final: list[str] = field(default_factory=list)
     """The versions in ``marked`` that ``undelete`` cannot restore, even before data is removed."""
+    tags: dict[str, list[str]] = field(default_factory=dict)
+    """The tags that are removed with versions in ``marked``, by reference (``with_derived``)."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     missing: list[dict[str, Any]] = field(default_factory=list)
     """Rows, pages and chunks that a version references and a node lacks; ``repair`` copies those that another has."""

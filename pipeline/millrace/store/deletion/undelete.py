@@ -19,11 +19,12 @@ from millrace.names import VersionSelector
 from millrace.store.catalogue.attempt import AttemptRole
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.not_found import dataset_not_found
-from millrace.store.catalogue.recoverable import unrecoverable_reason
+from millrace.store.catalogue.recoverable import UnrecoverableReason, unrecoverable_reason
 from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.deleted_inputs import require_inputs
 from millrace.store.repair.row_repair import repair_version_row
 
 
@@ -108,7 +109,7 @@ class Undelete:
         """Make the version visible again. Repeated and concurrent calls have the same result.
 
         Raises ``VersionNotFoundError`` where a sweep has begun to remove the version, which then stays deleted. Raises
-        it also where the version is deleted again at the same moment.
+        it also where the version is deleted again at the same moment, and where one of its inputs is deleted.
         """
         self._replicas.require_all_up()
         if version.mark == RESTORED and self.final(version.dataset, [version]):
@@ -144,15 +145,19 @@ class Undelete:
             version=version.label,
         )
 
+    def _reason(self, version: Version) -> UnrecoverableReason | None:
+        return unrecoverable_reason(self._catalogue, version, self._replicas.attempts(version.dataset))
+
     def _require_recoverable(self, version: Version) -> None:
-        reason = unrecoverable_reason(self._catalogue, version, self._replicas.attempts(version.dataset))
-        if reason is not None:
+        """Raise ``VersionNotFoundError`` if the version cannot be restored, or one of its inputs is deleted."""
+        if (reason := self._reason(version)) is not None:
             raise VersionNotFoundError(
                 f"{version.reference} cannot be undeleted, because {reason.text}",
                 hint=reason.hint,
                 dataset=version.dataset,
                 version=version.label,
             )
+        require_inputs(self._replicas.versions, version, self._reason)
 
     @contextmanager
     def _registered_as_attempt(self, version: Version) -> Iterator[None]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from millrace.errors import (
     ChunkError,
@@ -23,14 +22,14 @@ from millrace.store.catalogue.version import DELETED, Version
 from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.rejects import REJECTS_ENDING, reject_label, unneeded_rejects
+from millrace.store.deletion.marking import Marking, published_meanwhile, require_inputs_of_none, require_shown
+from millrace.store.deletion.merging import merged_with
+from millrace.store.deletion.rejects import REJECTS_ENDING, may_have_rejects, reject_label, unneeded_rejects
 from millrace.store.deletion.report_removal import remove_reports
 from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
 from millrace.store.repair.repair import ALIVE
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck
-
-_NAME_CHARACTERS_MAX: Final = 48
 
 
 class VersionDeletion:
@@ -46,40 +45,70 @@ class VersionDeletion:
         self._replicas = AllReplicas(cassandra, "deleting", "nothing was deleted")
         self._sweeps = Sweep(catalogue, self._replicas, alive=alive)
         self._undeletes = Undelete(catalogue, AllReplicas(cassandra, "taking back a deletion"))
+        self._marking = Marking(self._replicas, self._undeletes)
 
-    def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
+    def delete(
+        self,
+        reference: str,
+        *,
+        whole: bool,
+        now: bool,
+        dry_run: bool,
+        with_derived: bool = False,
+        shown: SweepReport | None = None,
+    ) -> SweepReport:
         """Mark a version, or with ``whole`` every version of its dataset, as deleted.
 
         ``now`` also removes the data that is unreferenced then. Raises ``DatasetNotFoundError`` for an unknown dataset,
-        and ``UsageError`` for tagged and leased versions, by name.
+        and ``UsageError`` for tagged and leased versions and for inputs of other visible versions, by name.
+
+        With ``with_derived``, every version that was made from these is deleted before them, and their tags are
+        removed. Raises ``UsageError`` where the dry run ``shown`` lacks one of the versions or tags.
         """
         name, selector = parse_reference(reference)
         self._replicas.require_all_up()
         versions = self._visible(name) if whole else [self._catalogue.resolve(name, selector)]
         if not versions:
             raise dataset_not_found(name)
-        return self._delete(name, versions, now=now, dry_run=dry_run)
+        lineage = self._replicas.lineage()
+        derived = lineage.derived(version.reference for version in versions)
+        if with_derived:
+            versions = [version for layer in lineage.layers([*derived, *versions]) for version in layer]
+        else:
+            require_inputs_of_none(versions, derived)
+        report = SweepReport(dry_run=dry_run)
+        if with_derived:
+            tags = {version.reference: self._replicas.tags(version) for version in versions}
+            report.tags = {key: names for key, names in tags.items() if names}
+            if shown is not None:
+                require_shown(versions, report.tags, shown)
+        if needed := self._delete(versions, report, now=now, untag=with_derived):
+            raise published_meanwhile(needed)
+        return report
 
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
 
-        Appends that no merge holds yet are kept too, because no other version holds their rows. Rejects that a visible
-        version names are kept, and for 90 days those that no version has named.
+        Versions that a visible version was made from are kept, too, and are not counted. Appends that no merge holds
+        yet are kept too, because no other version holds their rows. Rejects that a visible version names are kept, and
+        for 90 days those that no version has named.
         """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
         self._replicas.require_all_up()
-        protected = self._replicas.protected_versions(check_dataset_name(name))
+        held = self._replicas.held_versions(check_dataset_name(name))
         graph = VersionGraph(self._replicas.versions(name))
         if graph.latest is None:
             raise dataset_not_found(name)
         unmerged = {head.label for head in graph.heads(graph.latest.root)}
         first = graph.visible.index(graph.latest) + keep
-        versions = [v for v in graph.visible[first:] if (v.number, v.hex) not in protected and v.label not in unmerged]
+        versions = [v for v in graph.visible[first:] if (v.number, v.hex) not in held and v.label not in unmerged]
         if name.endswith(REJECTS_ENDING):
             loads = self._replicas.versions(name.removesuffix(REJECTS_ENDING))
             versions = unneeded_rejects(loads, versions, datetime.now(UTC))
-        return self._delete(name, versions, now=now, dry_run=dry_run)
+        report = SweepReport(dry_run=dry_run)
+        self._delete(self._replicas.lineage().free(versions), report, now=now, prunes=name)
+        return report
 
     def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:
         """Make a deleted version visible again; raise as ``Undelete.find`` and ``Undelete.restore`` do."""
@@ -97,30 +126,9 @@ class VersionDeletion:
             version=match.label,
             deleted_at=match.deleted_at,
             latest=graph.latest is not None and graph.latest.label == match.label,
-            merges_with=self._merged_with(graph, match),
+            merges_with=merged_with(self._catalogue, graph, match),
             dry_run=dry_run,
         )
-
-    def _merged_with(self, graph: VersionGraph, version: Version) -> tuple[str, ...]:
-        """Return the heads of the latest line with which the next append or repair merges the version.
-
-        An incremental version is not merged with one that has loaded its files again.
-        """
-        if graph.latest is None or graph.latest.mode == "replace":
-            return ()
-        heads = graph.heads(graph.latest.root)
-        if version.label not in (head.label for head in heads):
-            return ()
-        loaded = self._loads(version) if version.mode == "incremental" else {}
-        others = [head for head in heads if head.label != version.label]
-        return tuple(head.label for head in others if not _loaded_apart(loaded, self._loads(head) if loaded else {}))
-
-    def _loads(self, version: Version) -> dict[str, set[str]]:
-        """Return for each file of the version's list the versions that added it."""
-        loads: dict[str, set[str]] = {}
-        for file in self._catalogue.pages.files(self._catalogue.with_content(version)):
-            loads.setdefault(file.uri, set()).add(file.added_by)
-        return loads
 
     def _restore_rejects(self, dataset: str, label: str) -> None:
         """Restore a version of rejects if it was deleted; do nothing if its data is removed already."""
@@ -162,26 +170,42 @@ class VersionDeletion:
             missing += check.missing_chunks(content)
         return missing
 
-    def _delete(self, name: str, versions: Sequence[Version], *, now: bool, dry_run: bool) -> SweepReport:
-        report = SweepReport(dry_run=dry_run, final=self._undeletes.final(name, versions))
-        self._mark(name, versions, dry_run=dry_run)
-        report.marked = [version.reference for version in versions]
-        swept = [name]
-        if rejects := self._unneeded_rejects(name, versions):
-            swept.append(name + REJECTS_ENDING)
-            self._mark(swept[-1], rejects, dry_run=dry_run)
-            report.marked += [version.reference for version in rejects]
-        if now and not dry_run:
-            for dataset in swept:
-                self._sweep(dataset, report, now=True, dry_run=False)
-        return report
+    def _delete(
+        self,
+        versions: Sequence[Version],
+        report: SweepReport,
+        *,
+        now: bool,
+        untag: bool = False,
+        prunes: str | None = None,
+    ) -> list[Version]:
+        """Delete the versions, and the rejects that their datasets need no longer; ``prunes`` is one of these datasets.
+
+        Returns the versions that stay visible, because another version was made from them meanwhile. Without ``prunes``
+        the rejects and all data stay then.
+        """
+        names = list(dict.fromkeys([*(v.dataset for v in versions), *([prunes] if prunes else [])]))
+        for name in names:
+            report.final += self._undeletes.final(name, [v for v in versions if v.dataset == name])
+        needed = self._mark(versions, report, untag=untag)
+        if needed and not prunes:
+            return needed
+        for name in list(names):
+            deleted = [version for version in versions if version.dataset == name and version not in needed]
+            if rejects := self._unneeded_rejects(name, deleted):
+                names.append(name + REJECTS_ENDING)
+                self._mark(rejects, report)
+        if now and not report.dry_run:
+            for name in names:
+                self._sweep(name, report, now=True, dry_run=False)
+        return needed
 
     def _unneeded_rejects(self, name: str, deleted: Sequence[Version]) -> list[Version]:
         """Return the versions of rejects that no version needs after these are deleted, and old unnamed ones.
 
         Tagged and leased ones are kept.
         """
-        rejects = self._replicas.versions(name + REJECTS_ENDING) if _may_have_rejects(name) else []
+        rejects = self._replicas.versions(name + REJECTS_ENDING) if may_have_rejects(name) else []
         if not rejects:
             return []
         now, labels = datetime.now(UTC), {version.label for version in deleted}
@@ -197,27 +221,18 @@ class VersionDeletion:
         """Mark as deleted the rejects of failed loads that are older than 90 days, of all datasets."""
         report = SweepReport(dry_run=dry_run)
         for rejects in (name for name in self._catalogue.names() if name.endswith(REJECTS_ENDING)):
-            found = self._delete(rejects.removesuffix(REJECTS_ENDING), [], now=now, dry_run=dry_run)
-            report.marked += found.marked
-            report.problems += found.problems
-            report.removed_attempts += found.removed_attempts
-            report.removed_partitions += found.removed_partitions
+            self._delete([], report, now=now, prunes=rejects.removesuffix(REJECTS_ENDING))
         return report
 
-    def _mark(self, name: str, versions: Sequence[Version], *, dry_run: bool) -> None:
-        """Mark versions as deleted. Readers no longer see them; their data stays for the grace time.
+    def _mark(self, versions: Sequence[Version], report: SweepReport, *, untag: bool = False) -> list[Version]:
+        """Mark versions as deleted, and return those that stay visible as in ``Marking.mark``.
 
-        Refuses tagged and leased versions by name (``UsageError``) before anything is marked. Refuses everything
-        (``StoreError``) while catalogue rows of the dataset are under-replicated.
+        Raises as ``Marking.check`` does before anything is marked.
         """
-        self._replicas.require_all_up()
-        if versions:
-            self._replicas.require_replicated_catalogue(name)
-        for version in versions:
-            self._replicas.require_unprotected(version)
-        for version in () if dry_run else versions:
-            self._replicas.require_unprotected(version)  # the first check may be seconds old
-            self._replicas.write_mark(version, DELETED, datetime.now(UTC))
+        self._marking.check(versions, untag=untag)
+        needed = [] if report.dry_run else self._marking.mark(versions, untag=untag)
+        report.marked += [version.reference for version in versions if version not in needed]
+        return needed
 
     def _sweep(self, name: str, report: SweepReport, *, now: bool, dry_run: bool) -> None:
         grace = timedelta(0) if now else GRACE
@@ -236,11 +251,3 @@ class VersionDeletion:
         else:
             self._sweeps.empty_deleted(name, grace=grace)
             remove_reports(self._replicas, name)
-
-
-def _may_have_rejects(name: str) -> bool:
-    return not name.endswith(REJECTS_ENDING) and len(name) + len(REJECTS_ENDING) <= _NAME_CHARACTERS_MAX
-
-
-def _loaded_apart(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
-    return any(one[uri] - other[uri] and other[uri] - one[uri] for uri in one.keys() & other.keys())

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from millrace.compat.cassandra import NODE_LOCAL
-from millrace.store.catalogue.catalogue_writer import insertion, using_clause
+from millrace.store.catalogue.insertions import insertion, using_clause
 from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
 

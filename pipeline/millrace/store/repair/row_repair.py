@@ -11,8 +11,8 @@ from cassandra.pool import Host
 
 from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import ChunkFormatError, StoreError
-from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
-from millrace.store.catalogue.catalogue_writer import insertion
+from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION, DERIVED_DATASETS_PARTITION
+from millrace.store.catalogue.insertions import insertion
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
@@ -47,7 +47,7 @@ def repair_rows(cassandra: CassandraSession, dataset: str) -> int:
     Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
     no node has a good copy.
     """
-    return sum(_repair(cassandra, table, *_key_of(table, dataset)) for table in _KEYS)
+    return sum(_repair(cassandra, table, *key) for table in _KEYS for key in _keys_of(table, dataset))
 
 
 def repair_version_row(cassandra: CassandraSession, version: Version) -> None:
@@ -65,7 +65,8 @@ def row_differences(cassandra: CassandraSession, dataset: str) -> list[tuple[str
         {
             (table, row.key, host): row.newest
             for table in _KEYS
-            for row in _compare(cassandra, table, *_key_of(table, dataset))
+            for key in _keys_of(table, dataset)
+            for row in _compare(cassandra, table, *key)
             for host in row.hosts
         }
         for _ in range(2)
@@ -73,9 +74,11 @@ def row_differences(cassandra: CassandraSession, dataset: str) -> list[tuple[str
     return [copy for copy, newest in first.items() if second.get(copy) == newest]
 
 
-def _key_of(table: str, dataset: str) -> tuple[Any, ...]:
-    """Return the first columns of the key of a dataset's rows in this table."""
-    return (ALL_DATASETS_PARTITION, dataset) if table == "datasets" else (dataset,)
+def _keys_of(table: str, dataset: str) -> list[tuple[Any, ...]]:
+    """Return the first columns of the keys of a dataset's rows in this table."""
+    if table != "datasets":
+        return [(dataset,)]
+    return [(partition, dataset) for partition in (ALL_DATASETS_PARTITION, DERIVED_DATASETS_PARTITION)]
 
 
 def _repair(cassandra: CassandraSession, table: str, *values: Any) -> int:

@@ -103,6 +103,16 @@ def fixed_values(array: Any) -> FixedValues:
     return FixedValues(values.reshape(rows, width), valid)
 
 
+def has_nulls(array: Any) -> bool:
+    """Return whether a row of an array of flat values (``Layout.is_flat``), or a value within a row, is null."""
+    if isinstance(array, pa.ExtensionArray):
+        return has_nulls(array.storage)
+    if array.null_count or not pa.types.is_fixed_size_list(array.type):
+        return bool(array.null_count)
+    size = array.type.list_size
+    return has_nulls(array.values.slice(array.offset * size, len(array) * size))
+
+
 def _values_of_lists(array: Any, valid: Any) -> FixedValues:
     rows, size = len(array), array.type.list_size
     values, inner = fixed_values(array.values.slice(array.offset * size, rows * size))

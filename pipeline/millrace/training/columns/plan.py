@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.errors import UsageError
-from millrace.training.columns.layout import fixed_values
+from millrace.training.columns.layout import fixed_values, has_nulls
+from millrace.training.columns.origin import Values
 from millrace.training.columns.scale import Scale
 
 
@@ -22,6 +23,9 @@ class ColumnPlan:
     ``type`` is the Arrow type of the column in batches. ``shape`` is that of a row in memory; ``axes`` is the order in
     which its axes are shown (None: as stored). ``fill`` replaces nulls, before ``scale`` is applied; None refuses them.
     ``is_copy`` tells that rows without nulls have the same bytes in Arrow's memory as in batches.
+
+    ``columns`` are the columns of the version that the rows hold one after another; empty for the one with the plan's
+    name. ``fill`` then has a value for each of them.
     """
 
     name: str
@@ -34,6 +38,7 @@ class ColumnPlan:
     scale: Scale | None = None
     piece_bytes: int = 1 << 18
     """Rows that are converted pass through buffers of this size, which fit into the L2 cache."""
+    columns: tuple[str, ...] = ()
 
     @property
     def row_bytes(self) -> int:
@@ -45,28 +50,43 @@ class ColumnPlan:
         return np.empty((rows, *self.shape), self.dtype)
 
     def scatter(self, values: pa.Array, out: np.ndarray[Any, Any], index: Any, first_row: int, rows: int) -> None:
-        """Assign ``out[index[i]] = values[first_row + i]`` for ``rows`` rows.
+        """Assign ``out[index[i]] = values[first_row + i]`` for ``rows`` rows, as ``scatter_parts`` does."""
+        self.scatter_parts([Values(values)], out, index, first_row, rows)
+
+    def scatter_parts(
+        self, parts: Sequence[Values], out: np.ndarray[Any, Any], index: Any, first_row: int, rows: int
+    ) -> None:
+        """Assign the rows from ``first_row`` on to ``out[index]``; a row has the values of all parts after another.
 
         ``out`` is C-contiguous, of shape (any, *shape). ``index`` holds ``rows`` different positions in it (intp).
         The GIL is released while rows are copied. Raises ``UsageError`` for a null without ``fill``.
         """
         if not rows:
             return
-        places, array = self._rows_of(out), values.slice(first_row, rows)
-        if self.is_copy:
-            stored, valid = fixed_values(array)
-            if valid is None:
-                places[index] = self._rows_of(stored)
-                return
-        for start, piece in self._converted(array):
+        places, parts = self._rows_of(out), [part.slice(first_row, rows) for part in parts]
+        stored = self._unconverted(parts)
+        if stored is not None:
+            places[index] = stored
+            return
+        for start, piece in self._converted(parts):
             places[index[start : start + len(piece)]] = piece
+
+    def _unconverted(self, parts: Sequence[Values]) -> Any:
+        """Return the rows as items in Arrow's own memory, or None if they must be converted."""
+        array, positions = parts[0]
+        if not self.is_copy or len(parts) > 1 or len(positions or (0,)) > 1 or has_nulls(array):
+            return None
+        stored, _ = fixed_values(array)
+        if positions is None:
+            return self._rows_of(stored)
+        return stored[:, positions[0]].view(f"V{self.row_bytes}")
 
     def _rows_of(self, values: Any) -> Any:
         """Return the rows as items of one dimension, which NumPy copies as bytes, also where they are not aligned."""
         numbers = values.view(np.int64) if values.dtype.kind in "Mm" else values  # they have no buffer interface
         return np.ndarray((values.nbytes // self.row_bytes,), f"V{self.row_bytes}", numbers)
 
-    def _converted(self, array: pa.Array) -> Iterator[tuple[int, Any]]:
+    def _converted(self, parts: Sequence[Values]) -> Iterator[tuple[int, Any]]:
         """Yield the first row of each piece, and its rows with the bytes that they have in batches.
 
         The next piece is written over them.
@@ -74,33 +94,46 @@ class ColumnPlan:
         dtype = self._storage_dtype
         work_dtype = dtype if self.scale is None else np.dtype(np.float64)
         width = prod(self.shape)
-        size = min(len(array), max(1, self.piece_bytes // (work_dtype.itemsize * width)))
+        rows = len(parts[0].array)
+        widest = max(width, *(part.source_width for part in parts))
+        size = min(rows, max(1, self.piece_bytes // (work_dtype.itemsize * widest)))
         work = np.empty((size, width), work_dtype)
         converted = work if work_dtype == dtype else np.empty((size, width), dtype)
-        for start in range(0, len(array), size):
-            piece = array.slice(start, size)
-            self._convert(piece, work[: len(piece)])
+        for start in range(0, rows, size):
+            count = min(size, rows - start)
+            self._convert([part.slice(start, count) for part in parts], work[:count])
             if converted is not work:
-                converted[: len(piece)] = work[: len(piece)]
-            yield start, self._rows_of(converted[: len(piece)])
+                converted[:count] = work[:count]
+            yield start, self._rows_of(converted[:count])
 
     @property
     def _storage_dtype(self) -> np.dtype[Any]:
         return np.dtype(np.int64) if self.dtype.kind in "Mm" else self.dtype
 
-    def _convert(self, array: pa.Array, work: Any) -> None:
+    def _convert(self, parts: Sequence[Values], work: Any) -> None:
         """Write the rows to ``work``, (rows, width), with nulls replaced, and normalized."""
-        stored, valid = fixed_values(array)
-        np.copyto(work, stored)
-        if valid is not None:
-            np.copyto(work, self._checked_fill(), where=~valid)
+        first = 0
+        for array, positions in parts:
+            stored, valid = (_selected(values, positions) for values in fixed_values(array))
+            values = work[:, first : first + stored.shape[1]]
+            np.copyto(values, stored)
+            if valid is not None and not valid.all():
+                np.copyto(values, self._checked_fill(first, stored.shape[1]), where=~valid)
+            first += stored.shape[1]
         if self.scale is not None:
             self.scale.apply(work)
 
-    def _checked_fill(self) -> Any:
+    def _checked_fill(self, first: int, width: int) -> Any:
         if self.fill is None:
             raise nulls_refused(self.name, self.type, "nulls")
-        return self.fill
+        return self.fill[first : first + width] if self.columns else self.fill
+
+
+def _selected(values: Any, positions: tuple[int, ...] | None) -> Any:
+    """Return the values (rows, any) at these positions; a single position is not copied."""
+    if values is None or positions is None:
+        return values
+    return values[:, positions[0], None] if len(positions) == 1 else values[:, list(positions)]
 
 
 def nulls_refused(name: str, type_: pa.DataType, amount: str) -> UsageError:

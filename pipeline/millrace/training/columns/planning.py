@@ -52,8 +52,8 @@ def plan_columns(
     """
     names, batch_format = _chosen(schema, columns), _batch_format(format)
     fills, scales = dict(nulls or {}), dict(normalize or {})
-    _check_names(fills, names, "nulls= names a column that is not read")
-    _check_names(scales, names, "normalize= names a column that is not read")
+    check_names(fills, names, "nulls= names a column that is not read")
+    check_names(scales, names, "normalize= names a column that is not read")
     plans = []
     for name in names:
         field, count = schema.field(name), null_counts.get(name)
@@ -66,13 +66,14 @@ def _chosen(schema: pa.Schema, columns: Sequence[str] | None) -> list[str]:
     names = list(schema.names if columns is None else columns)
     if repeated := [name for name, count in Counter([*names]).items() if count > 1 or schema.names.count(name) > 1]:
         raise UsageError(f"a batch can hold one column named {repeated[0]!r}", hint="name each column once in columns=")
-    _check_names(names, schema.names, "columns= names a column that does not exist")
+    check_names(names, schema.names, "columns= names a column that does not exist")
     if not names:
         raise UsageError("a batch has no columns", hint="name at least one in columns=")
     return names
 
 
-def _check_names(names: Iterable[str], existing: Sequence[str], problem: str) -> None:
+def check_names(names: Iterable[str], existing: Sequence[str], problem: str) -> None:
+    """Raise ``UsageError`` with the names that exist for the first that does not."""
     for name in names:
         if name not in existing:
             raise UsageError(f"{problem}: {name!r}", hint=f"the columns are {listed_columns(existing)}", column=name)

@@ -16,7 +16,7 @@ from millrace.training.options import LoaderOptions
 from millrace.training.order import Order
 from millrace.training.planning.first_batch import first_batch_s
 from millrace.training.planning.shuffle_quality import shuffle_quality
-from millrace.training.prepared import prepare, split_manifest
+from millrace.training.prepared import loader_source, prepare, split_manifest
 from millrace.training.reader import read_threads
 
 ValueCost = Callable[[int], int]
@@ -113,7 +113,7 @@ def _chunk_sizes(
     dataset: Dataset, options: LoaderOptions, form: Form, value_cost: ValueCost
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return for each chunk the stored bytes of the tiles that are read, and the memory of Redis that they take."""
-    decoder = dataset.chunk_source(options.columns).decoder
+    decoder = loader_source(dataset, options).decoder
     refs = split_manifest(dataset, options).each_ref()
     sizes = [(decoder.stored_bytes(ref), _redis_bytes(ref, decoder.tiles_of(ref), form, value_cost)) for ref in refs]
     stored, memory = np.array(sizes, np.int64).reshape(-1, 2).T

@@ -11,7 +11,7 @@ from typing import Final
 
 from millrace.training.options import LoaderOptions
 from millrace.training.order import Shuffle
-from millrace.training.prepared import Prepared, TrainableDataset, prepare
+from millrace.training.prepared import Prepared, TrainableDataset, loader_source, prepare
 from millrace.training.reader import Reading, read_threads
 
 READ_CHUNKS_MAX: Final = 32
@@ -32,7 +32,7 @@ def first_batch_s(dataset: TrainableDataset, options: LoaderOptions, prepared: P
     rounds: list[float] = []
     began = time.perf_counter()
     while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() - began < _ROUNDS_S):
-        source = dataset.chunk_source(options.columns)  # its memory is new, as in a job
+        source = loader_source(dataset, options)  # its memory is new, as in a job
         rounds.append(_round_s(replace(measured, source=source), options))
     return median(rounds) * chunks / _first_chunks(measured)
 

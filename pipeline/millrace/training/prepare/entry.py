@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
-TARGET: Final = "target"
+from millrace.dataset import TARGET as STORED_TARGET
+
+TARGET: Final = STORED_TARGET
 """The name of the stored column that has the target."""
 ALWAYS: Final = "always"
 """The value of ``known`` for an input whose rows do not change with time."""

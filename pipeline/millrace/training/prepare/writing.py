@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self
 from uuid import uuid4
@@ -24,11 +25,10 @@ from millrace.training.prepare.engine import Engine, Scratch, estimate_scratch
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.planning import duckdb_version, recipe_named
 from millrace.training.prepare.query import CheckedQuery, check_query
-from millrace.training.prepare.rows import PreparedRows, TrainStatistics, make_recipe, make_rows
+from millrace.training.prepare.rows import TRAIN, PreparedRows, TrainStatistics, make_recipe, make_rows
 
 BATCH_ROWS = 16_384
 """Rows of the batches in which statistics are computed: their sums depend on it in the last digits."""
-TRAIN = "train"
 
 
 class InputDataset(Protocol):
@@ -106,12 +106,11 @@ def prepare_rows(
                 task.phase("query")
                 engine.run_query(query)
             with times.stage("join"):
-                task.phase("join")
                 earlier = recipe_named(Catalogue(cassandra), plan.dataset, plan.codes_of)
                 rows = make_rows(engine, preparation, query, earlier, task)
             task.set_total(_fetched(inputs) + sum(rows.split_rows.values()))
             with times.stage("write"):
-                load_plan, result = _Writing(cassandra, settings, plan, rows, task, attempt).write()
+                load_plan, result = _Writing(cassandra, settings, plan, rows, task, attempt, rows.statistics()).write()
             spilled_bytes = engine.spilled_bytes
     task.message(f"{result.rows:,} rows in {len(rows.split_rows)} splits, {result.chunks:,} chunks")
     return PreparedData(load_plan=load_plan, result=result, stages=times.seconds, spilled_bytes=spilled_bytes)
@@ -139,17 +138,19 @@ def _fetch(
     task.set_total(_fetched(inputs) + inputs[plan.preparation.main].version.rows)
     done = 0
     for alias, dataset in inputs.items():
-        need, before = query.needs[alias], done
+        need = query.needs[alias]
         task.phase(f"fetch {alias}")
         hidden = plan.preparation.after if alias == plan.preparation.main else ()
         schema = pa.schema([dataset.schema.field(name) for name in need.columns])
         batches = dataset.to_batches(list(need.columns), need.filter)
         reader = pa.RecordBatchReader.from_batches(schema, batches)
-        engine.add_input(
-            alias, reader, hidden=hidden, progress=lambda rows, before=before: task.advance_to(before + rows)
-        )
+        engine.add_input(alias, reader, hidden=hidden, progress=partial(_fetched_rows, task, done))
         done += dataset.version.rows
     task.advance_to(done)
+
+
+def _fetched_rows(task: ProgressTask, before: int, rows: int) -> None:
+    task.advance_to(before + rows)
 
 
 @dataclass
@@ -162,13 +163,12 @@ class _Writing:
     rows: PreparedRows
     task: ProgressTask
     attempt: int
-    statistics: TrainStatistics = field(init=False)
+    statistics: TrainStatistics
     splits: dict[str, range] = field(default_factory=dict)
 
     def write(self) -> tuple[LoadPlan, SplitResult]:
         start_s = time.time()
         self.task.phase("write")
-        self.statistics = TrainStatistics(self.rows.schema, self.rows.features)
         limits = self.settings.load
         row = self._attempt_row()
         with ReplicatedWriter(
@@ -246,7 +246,7 @@ class _Writing:
         return make_recipe(
             self.plan.preparation,
             self.rows,
-            self.statistics,
+            self.statistics.figures(),
             inputs=self.plan.inputs,
             algorithm=ALGORITHM,
             duckdb=duckdb_version(),

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from millrace.dataset import ScanStats
+from millrace.dataset import ColumnPlace, ScanStats
 from millrace.store import ChunkRef
-from millrace.training.columns import ColumnPlan, Plan, RaggedPlan
+from millrace.training.columns import ColumnPlan, Origin, Plan, RaggedPlan, Values, origins_of
 from millrace.training.order import Fragment, Order
 from millrace.training.reader.arena import Arena
 from millrace.training.reader.places import Index
@@ -29,6 +29,9 @@ class Source(Protocol):
 
     stats: ScanStats
     """Chunks by the tier that they came from."""
+
+    places: Mapping[str, ColumnPlace]
+    """The places of columns that are not in the batches under their own name, because matrices stay together."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -57,9 +60,8 @@ class FragmentReader:
         self._chunks = chunks
         self._source = source
         self._arena = arena
-        numbered = [(source.schema.get_field_index(plan.name), plan) for plan in plans]
-        self._fixed = [(column, plan) for column, plan in numbered if isinstance(plan, ColumnPlan)]
-        self._ragged = [(column, plan) for column, plan in numbered if isinstance(plan, RaggedPlan)]
+        self._fixed = [(_origins(plan, source), plan) for plan in plans if isinstance(plan, ColumnPlan)]
+        self._ragged = [(_origins(plan, source)[0], plan) for plan in plans if isinstance(plan, RaggedPlan)]
         self._ragged_plans = [plan for _, plan in self._ragged]
         self.finished = 0
 
@@ -84,14 +86,26 @@ class FragmentReader:
             load.keep(number, [pa.nulls(fragment.rows, plan.type) for plan in self._ragged_plans])
             return
         with self._source.borrow(self._chunks[fragment.chunk]) as batch:
-            pieces = [plan.collect(batch.column(column), *fragment[1:]) for column, plan in self._ragged]
+            pieces = [_collected(batch, origin, plan, fragment) for origin, plan in self._ragged]
             load.keep(number, pieces)
             with self._arena.writing() as rings:
                 if not load.cancelled:
                     self._scatter(batch, fragment, delivered, rings)
 
     def _scatter(self, batch: pa.RecordBatch, fragment: Fragment, indices: list[Index], rings: list[Any]) -> None:
-        for (column, plan), ring in zip(self._fixed, rings, strict=True):
-            values = batch.column(column)
+        for (origins, plan), ring in zip(self._fixed, rings, strict=True):
+            parts = [Values(batch.column(column), positions) for column, positions in origins]
             for index in indices:
-                plan.scatter(values, ring, index, fragment.first_row, fragment.rows)
+                plan.scatter_parts(parts, ring, index, fragment.first_row, fragment.rows)
+
+
+def _origins(plan: Plan, source: Source) -> tuple[Origin, ...]:
+    names = plan.columns if isinstance(plan, ColumnPlan) and plan.columns else (plan.name,)
+    return origins_of(names, source.schema, source.places)
+
+
+def _collected(batch: pa.RecordBatch, origin: Origin, plan: RaggedPlan, fragment: Fragment) -> pa.Array:
+    """Return the rows of a fragment of a column that batches hold as an Arrow array."""
+    values = Values(batch.column(origin.column), origin.positions)
+    rows = values.slice(fragment.first_row, fragment.rows).as_column()
+    return plan.collect(rows, 0, fragment.rows)

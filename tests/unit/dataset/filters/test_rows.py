@@ -49,7 +49,9 @@ def dataset(batch: pa.RecordBatch) -> Dataset:
         row_counts=lambda: [chunk.rows for chunk in made],
     )
     pages = SimpleNamespace(
-        schema=lambda version: batch.schema, lists=lambda version: ([], ["page"]), cached_page=lambda name, ref: page
+        schema=lambda version: batch.schema,
+        lists=lambda version: ([], [SimpleNamespace(chunks=2)]),
+        cached_page=lambda name, ref: page,
     )
     catalogue: Any = SimpleNamespace(pages=pages)
     version: Any = SimpleNamespace(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cassandra import Unavailable
 
 from millrace.api import Store
 from millrace.load import LoadOptions
@@ -14,10 +16,12 @@ from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.repair.repair import RepairReport, ReplicaRepair
+from tests.derived import made_from
 from tests.unit.store.conftest import attempt_row, make_chunk
-from tests.unit.store.fakes import FakeCassandra, FakeHost
+from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
 Make = Callable[..., ReplicatedWriter]
@@ -80,6 +84,41 @@ def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
         cassandra.b.rows[table].keys(),
         len(cassandra.b.rows[table]),
     )
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_the_registration_of_a_derived_dataset_is_found_and_repaired(
+    store: Store, cassandra: FakeCassandra, csv: Csv, tmp_path: Path, node: str
+) -> None:
+    store.load("flights", csv(10))
+    made_from(store, "late", tmp_path, "flights")
+    host: FakeHost = getattr(cassandra, node)
+    del host.rows["datasets"][1, "late"]
+    report = store.fsck()
+    assert [(item["node"], item["data"]) for item in report.missing] == [(host.address, "the row 1, late of datasets")]
+    assert under_replicated_of(cassandra) == {MetadataBucket.CATALOGUE}
+    assert store.repair("late").ok
+    assert set(host.rows["datasets"]) == {(0, "flights"), (0, "late"), (1, "late")}
+    assert store.fsck().missing == []
+
+
+def test_a_registration_on_one_node_only_is_on_record(
+    store: Store, cassandra: FakeCassandra, csv: Csv, tmp_path: Path
+) -> None:
+    store.load("flights", csv(10))
+
+    def behave(attempt: Attempt) -> Any:
+        derived = any(table == "datasets" and row["shard"] == 1 for table, row in attempt.rows)
+        return Unavailable("one node is down", TWO, 2, 1) if derived and attempt.level == TWO else "ok"
+
+    cassandra.behave = behave
+    late = made_from(store, "late", tmp_path, "flights")
+    cassandra.behave = lambda _attempt: "ok"
+    assert sum((1, "late") in host.rows["datasets"] for host in (cassandra.a, cassandra.b)) == 1
+    buckets = {record.bucket for record in store.under_replicated(store.version(late))}
+    assert MetadataBucket.CATALOGUE in buckets
+    assert store.repair("late").ok
+    assert all((1, "late") in host.rows["datasets"] for host in (cassandra.a, cassandra.b))
 
 
 def test_an_intact_store_has_no_missing_and_no_under_replicated_data(

@@ -59,14 +59,14 @@ def test_limits_and_the_name_do_not_change_the_fingerprint(loaded: Store) -> Non
 
 
 def test_an_input_that_does_not_exist_is_named_by_its_alias(loaded: Store) -> None:
-    with pytest.raises(DatasetNotFoundError, match="the input 'weather' of late_trips: .*wether"):
+    with pytest.raises(DatasetNotFoundError, match=r"the input 'weather' of late_trips: .*wether"):
         plan(loaded, late_trips(inputs={"trips": "trips", "weather": "wether"}))
-    with pytest.raises(VersionNotFoundError, match="the input 'trips' of late_trips: .*9"):
+    with pytest.raises(VersionNotFoundError, match=r"the input 'trips' of late_trips: .*9"):
         plan(loaded, late_trips(), versions={"trips": "9"})
 
 
 def test_an_unknown_alias_and_another_dataset_are_refused(loaded: Store) -> None:
-    with pytest.raises(UsageError, match="no input 'wether'.*did you mean 'weather'"):
+    with pytest.raises(UsageError, match=r"no input 'wether'.*did you mean 'weather'"):
         plan(loaded, late_trips(), versions={"wether": "1"})
     with pytest.raises(UsageError, match="the input 'trips' of late_trips is trips, not weather"):
         plan(loaded, late_trips(), versions={"trips": "weather@1"})

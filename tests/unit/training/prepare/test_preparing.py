@@ -124,7 +124,7 @@ def test_codes_are_those_of_a_deleted_version_because_it_may_be_restored(loaded:
 
 def test_a_limit_that_is_exceeded_leaves_no_version(loaded: Store) -> None:
     expect = Expectations(rows_min=10_000, dropped_max_percent=1.0, target_share=(0.9, 1.0))
-    with pytest.raises(ExpectationError, match="late_trips is not as expected: .*10,000.*;.*;"):
+    with pytest.raises(ExpectationError, match=r"late_trips is not as expected: .*10,000.*;.*;"):
         prepare(loaded, late_trips(expect=expect))
     assert loaded.catalogue.versions("late_trips") == []
 
@@ -149,9 +149,10 @@ def test_a_failed_attempt_leaves_no_version_and_no_file_and_the_next_one_makes_t
     def fail(*_args: object, **_options: object) -> None:
         raise failing[1]
 
-    with monkeypatch.context() as broken, pytest.raises(StoreError, match="broken"):
+    with monkeypatch.context() as broken:
         broken.setattr(failing[0], fail)
-        prepare(loaded)
+        with pytest.raises(StoreError, match="broken"):
+            prepare(loaded)
     assert loaded.catalogue.versions("late_trips") == []
     assert [path for path in (tmp_path / "scratch").rglob("*") if path.is_dir()] == []
     prepare(loaded)
@@ -193,7 +194,7 @@ def test_a_preparation_fetches_only_the_tiles_of_used_columns(loaded: Store) -> 
 def test_a_preview_has_the_columns_and_the_first_rows_of_the_result(loaded: Store) -> None:
     plan = make_prepare_plan(loaded.catalogue, late_trips(), run="run")
     shown = loaded.preview_preparation(plan, head=3)
-    assert [name for name, _ in shown.columns] == ["id", "city", "start", "distance", "temp", "weather_known_at"]
+    assert [name for name, _ in shown.columns] == ["id", "city", "distance", "temp", "weather_known_at"]
     assert shown.head is not None
     assert shown.head.num_rows == 3
     assert not shown.sampled

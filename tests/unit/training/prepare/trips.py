@@ -15,7 +15,7 @@ CITIES = ("Aachen", "Bern", "Cork")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 QUERY = """
-SELECT t.id, t.city, t.start, CAST(t.distance AS FLOAT) AS distance, CAST(w.temp AS FLOAT) AS temp,
+SELECT t.id, t.city, CAST(t.distance AS FLOAT) AS distance, CAST(w.temp AS FLOAT) AS temp,
        w.hour AS weather_known_at
 FROM trips t ASOF LEFT JOIN weather w ON t.city = w.city AND w.hour <= t.start - INTERVAL 1 HOUR
 """

@@ -79,7 +79,7 @@ def _expression_reason(node: Node) -> str:
     names = node.get("column_names", ())
     if kind == "COLUMN_REF" and len(names) == 1 and names[0].lower() in _BARE:
         remedy = ": write a column of that name as ALIAS." + names[0]
-        return function_reason(names[0].lower(), 0).partition(":")[0] + remedy
+        return str(function_reason(names[0].lower(), 0)).partition(":")[0] + remedy
     return ""
 
 

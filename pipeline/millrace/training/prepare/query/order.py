@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from millrace.training.prepare.query.parsed import Node, functions, walk
+
+_ROW_MACROS: Final = frozenset({"date_add", "days_in_month", "fdiv", "if", "json", "nullif", "split_part"})
+"""Macros without an aggregate, besides those of lists; another one may hold an aggregate."""
 
 
 def depends_on_order(tree: Node) -> bool:
@@ -17,7 +22,8 @@ def _is_ordered(node: Node) -> bool:
     if kind == "FUNCTION":
         name = node["function_name"].lower()
         known = functions()
-        return name in known["aggregate"] or name not in known["scalar"]  # a macro may hold an aggregate
+        is_macro = name in known["macro"] and name not in _ROW_MACROS and not name.startswith(("list_", "array_"))
+        return name in known["aggregate"] or is_macro
     if kind == "SUBQUERY" and "class" in node:
         return bool(node["subquery_type"] == "SCALAR")
     if kind == "SET_OPERATION_NODE":

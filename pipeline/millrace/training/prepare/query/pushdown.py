@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from millrace.dataset import as_condition
+from millrace.errors import UsageError
 from millrace.training.prepare.query.parsed import Node
 from millrace.training.prepare.query.tables import TableUse, sources
 
@@ -35,8 +37,18 @@ def pushed_filter(use: TableUse, uses: Sequence[TableUse], schemas: Mapping[str,
     if use.table["column_name_alias"] or not _is_kept(use.select["from_table"], use.table):
         return None
     finder = _Conditions(use, uses, schemas)
-    found = [text for part in _parts(use.select.get("where_clause")) if (text := finder.text(part))]
+    texts = filter(None, map(finder.text, _parts(use.select.get("where_clause"))))
+    found = [text for text in texts if _is_valid(text, schemas[use.input])]
     return " and ".join(found) or None
+
+
+def _is_valid(text: str, schema: pa.Schema) -> bool:
+    """Return whether filters accept the text: they refuse a number or a time outside of the column's type."""
+    try:
+        as_condition(text, schema)
+    except UsageError:
+        return False
+    return True
 
 
 def _is_kept(source: Any, table: Node) -> bool:

@@ -1,0 +1,1 @@
+"""Lineage: which versions were made from which."""

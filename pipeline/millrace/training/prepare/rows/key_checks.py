@@ -1,0 +1,110 @@
+"""The checks of keys and of times: unique keys, keys that fit each other, and joined rows that were known in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.errors import UsageError
+from millrace.training.prepare.engine import INPUTS, Engine, quoted
+from millrace.training.prepare.entry import Preparation
+from millrace.training.prepare.rows.labels import utc_sql
+from millrace.training.prepare.rows.placing import AT, RESULT, Placing
+
+
+def check_keys(engine: Engine, preparation: Preparation) -> tuple[int, int]:
+    """Return the rows of the main input and of the result; raise ``UsageError`` for keys that repeat or are null."""
+    main = f"{INPUTS}.{quoted(preparation.main)}"
+    rows_in = _check_unique(engine, main, preparation.key, f"the main input {preparation.main!r}")
+    rows = _check_unique(engine, RESULT, preparation.key, "the query's result")
+    return rows_in, rows
+
+
+def _check_unique(engine: Engine, table: str, key: Sequence[str], what: str) -> int:
+    names = ", ".join(map(quoted, key))
+    nulls = ", ".join(f"count(*) FILTER ({quoted(name)} IS NULL)" for name in key)
+    ((rows, *null_rows),) = engine.rows(f"SELECT count(*), {nulls} FROM {table}")
+    for name, count in zip(key, null_rows, strict=True):
+        if count:
+            raise UsageError(
+                f"the key column {name!r} is null in {count:,} of {rows:,} rows of {what}",
+                hint="choose another key, or leave such rows out",
+                column=name,
+            )
+    ((keys,),) = engine.rows(f"SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {names})")
+    if keys < rows:
+        repeated = (
+            f"SELECT {names}, count(*) FROM {table} GROUP BY {names} HAVING count(*) > 1 ORDER BY {names} LIMIT 1"
+        )
+        ((*values, count),) = engine.rows(repeated)
+        raise UsageError(
+            f"the key {', '.join(key)} is not unique in {what}: {rows:,} rows have {keys:,} keys; the first repeated "
+            f"one is {_shown(values)}, in {count:,} rows",
+            hint="add a column to key, or make the query return one row for each key",
+            expected=rows,
+            actual=keys,
+        )
+    return int(rows)
+
+
+def check_joined(preparation: Preparation, *, rows: int, placed: int) -> None:
+    """Raise ``UsageError`` where rows of the result have keys that the main input lacks."""
+    if placed == rows:
+        return
+    raise UsageError(
+        f"{rows - placed:,} of {rows:,} rows of the query's result have a key that the main input {preparation.main!r} "
+        "does not have",
+        hint=f"select {', '.join(preparation.key)} unchanged from it",
+        expected=rows,
+        actual=placed,
+    )
+
+
+def check_known(engine: Engine, preparation: Preparation, placing: Placing) -> None:
+    """Raise ``UsageError`` for the first joined row that was known only after the moment of prediction."""
+    known = placing.plan.known
+    if not known:
+        return
+    conditions = {alias: f"{_known_sql(placing, name)} > {AT}" for alias, name in known.items()}
+    counts = ", ".join(f"count(*) FILTER ({condition})" for condition in conditions.values())
+    ((late_rows),) = engine.rows(f"SELECT {counts} FROM {placing.table}")
+    for (alias, name), late in zip(known.items(), late_rows, strict=True):
+        if late:
+            raise _known_too_late(engine, preparation, placing, alias, name, conditions[alias], late)
+
+
+def _known_sql(placing: Placing, name: str) -> str:
+    column, kind = placing.column(name), placing.plan.result.field(name).type
+    sql = utc_sql(column, has_zone=pa.types.is_timestamp(kind) and kind.tz is not None)
+    if not pa.types.is_timestamp(kind) or kind.unit != "ns" or kind.tz is not None:
+        return sql
+    # The cast removes nanoseconds, so a time that has some becomes a microsecond later.
+    return f"({sql} + CASE WHEN epoch_ns({column}) % 1000 = 0 THEN INTERVAL 0 SECOND ELSE INTERVAL 1 MICROSECOND END)"
+
+
+def _known_too_late(
+    engine: Engine, preparation: Preparation, placing: Placing, alias: str, name: str, condition: str, late: int
+) -> UsageError:
+    keys = ", ".join(map(placing.column, preparation.key))
+    known = _known_sql(placing, name)
+    ((*values, known_at, at),) = engine.rows(
+        f"SELECT {keys}, {known}, {AT} FROM {placing.table} WHERE {condition} ORDER BY {keys} LIMIT 1"
+    )
+    return UsageError(
+        f"input {alias!r} is joined before it is known: {name!r} is later than at in {late:,} rows, first in that of "
+        f"key {_shown(values)}: known at {_time(known_at)}, prediction at {_time(at)}",
+        hint="join only rows that are known by the moment of prediction",
+        column=name,
+        expected=_time(at),
+        actual=_time(known_at),
+    )
+
+
+def _time(value: Any) -> str:
+    return f"{value.isoformat(sep=' ')} UTC" if hasattr(value, "isoformat") else str(value)
+
+
+def _shown(values: Sequence[Any]) -> str:
+    return f"({', '.join(map(str, values))})"

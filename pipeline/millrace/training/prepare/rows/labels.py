@@ -1,0 +1,97 @@
+"""The labels of the main input: the moment of prediction and the target, as expressions of SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from millrace.errors import UsageError
+from millrace.training.prepare.engine import INPUTS, Engine, quoted
+from millrace.training.prepare.entry import Preparation
+
+_TARGETS: Final = {
+    "BOOLEAN": (pa.bool_(), "BOOLEAN"),
+    "VARCHAR": (pa.string(), "VARCHAR"),
+    "TINYINT": (pa.int8(), "TINYINT"),
+    "SMALLINT": (pa.int16(), "SMALLINT"),
+    "INTEGER": (pa.int32(), "INTEGER"),
+    "BIGINT": (pa.int64(), "BIGINT"),
+    "UTINYINT": (pa.uint8(), "UTINYINT"),
+    "USMALLINT": (pa.uint16(), "USMALLINT"),
+    "UINTEGER": (pa.uint32(), "UINTEGER"),
+    "UBIGINT": (pa.uint64(), "UBIGINT"),
+    "HUGEINT": (pa.int64(), "BIGINT"),
+    "UHUGEINT": (pa.int64(), "BIGINT"),
+    "FLOAT": (pa.float32(), "FLOAT"),
+    "DOUBLE": (pa.float64(), "DOUBLE"),
+    "DECIMAL": (pa.float64(), "DOUBLE"),
+    "ENUM": (pa.string(), "VARCHAR"),
+}
+"""For each type of DuckDB that a target may have: the stored type, and the type to cast to."""
+_TIMES: Final = ("TIMESTAMP", "DATE")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Expressions over the main input, each without a name of its own."""
+
+    target_sql: str
+    target_type: pa.DataType
+    at_sql: str | None
+    """Of type TIMESTAMP in UTC."""
+    source_sql: str
+    """The whole main input, to be put after FROM."""
+
+    @property
+    def is_regression(self) -> bool:
+        """Return whether the target is a number and not a class."""
+        return bool(pa.types.is_floating(self.target_type))
+
+
+def find_labels(engine: Engine, preparation: Preparation) -> Labels:
+    """Return the labels; raise ``UsageError`` where DuckDB refuses an expression, or its type does not fit.
+
+    ``at`` must be valid over the view without the columns of ``after``. It is computed from the table: there it has
+    the same columns and thus the same values.
+    """
+    alias = quoted(preparation.main)
+    whole, view = f"{INPUTS}.{alias} AS {alias}", f"main.{alias} AS {alias}"
+    target_sql = _expression(preparation.target)
+    kind = _type_name(engine, target_sql, whole)
+    if kind not in _TARGETS:
+        raise UsageError(
+            f"the target is of type {kind}; targets are booleans, texts, whole numbers, or floats",
+            hint="compare or cast it in the expression of target",
+        )
+    stored, cast = _TARGETS[kind]
+    at_sql = None if preparation.at is None else _at_sql(engine, preparation.at, view)
+    return Labels(f"CAST({target_sql} AS {cast})", stored, at_sql, whole)
+
+
+def _at_sql(engine: Engine, text: str, view: str) -> str:
+    sql = _expression(text)
+    kind = _type_name(engine, sql, view)
+    if not kind.startswith(_TIMES):
+        raise UsageError(
+            f"at is of type {kind}, which is no date or time",
+            hint="give the moment of prediction, such as at: time_hour",
+        )
+    return utc_sql(sql, has_zone="TIME ZONE" in kind)
+
+
+def utc_sql(sql: str, *, has_zone: bool) -> str:
+    """Return SQL for a date or time as TIMESTAMP in UTC, whatever the session's time zone."""
+    return f"make_timestamp(epoch_us({sql}))" if has_zone else f"CAST({sql} AS TIMESTAMP)"
+
+
+def _expression(text: str) -> str:
+    # The newline ends a comment in the text.
+    return f"({text}\n)"
+
+
+def _type_name(engine: Engine, sql: str, source: str) -> str:
+    """Return DuckDB's name of an expression's type, without parameters."""
+    ((_, kind, *_),) = engine.rows(f"DESCRIBE SELECT {sql} AS label FROM {source}")
+    return str(kind).partition("(")[0]
