@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from millrace.api.loading import Loading
 from millrace.api.maintenance import Maintenance
@@ -24,10 +22,7 @@ from millrace.sources import SourceOptions
 from millrace.store import Version
 
 if TYPE_CHECKING:
-    from millrace.training import ModelReport, TrainedModel, TrainingFunction
-
-SETTING = "model"
-"""The setting of a version that says how the model was trained."""
+    from millrace.training import ModelOrigin, ModelReport, TrainingFunction
 
 
 class Models(Maintenance, Loading, Reading):
@@ -56,45 +51,46 @@ class Models(Maintenance, Loading, Reading):
         version that has the tag. If a version of the same data, function and seed exists, nothing is trained, and
         ``skipped`` is ``unchanged``; with ``force`` it is trained in any case. The report is kept (``run_report``).
         """
-        from millrace.training import digest_of, model_dataset, name_of, run_function
+        from millrace.training import ModelOrigin, files_of, model_dataset, run_function
 
+        if seed < 0:
+            raise UsageError(f"seed is {seed}", hint="use a whole number from 0 on")
         function, name, reference = self._task_of(trained, reference, file)
-        model, started = model_dataset(name), time.monotonic()
-        dataset = self.dataset(reference)
-        data, recipe = dataset.version, _recipe_of(dataset)
+        model, dataset = model_dataset(name), self.dataset(reference)
+        recipe = _recipe_of(dataset)
         self._check_is_model(model)
-        origin = _origin(data, name_of(function), digest_of(function), seed)
-        run = run_id or new_run_id(model)
-        record = RunRecord(model, run, "replace")
+        origin = ModelOrigin.of(function, dataset.version.reference, seed)
+        record = RunRecord(model, run_id or new_run_id(model), "replace")
         earlier = None if force else self._same_model(model, origin)
-        if earlier is None:
-            with self.recorded(record):
-                made = run_function(function, dataset, recipe, seed=seed, job=run, task=task or null_task())
-                published = self._publish_model(model, made, recipe, data, origin, record)
-            label, skipped, replicas = published.version, "", published.replicas
+        if earlier is not None:
+            # An attempt of this run may have been killed between the version and its report.
+            skipped = "" if earlier.run == record.run else "unchanged"
+            report = self._model_report(earlier, origin, record.run, skipped=skipped)
         else:
-            # A run that was repeated after it had made its version is no skipped run.
-            label, skipped, replicas = earlier.label, "" if earlier.run == run else "unchanged", 2
-        report = self._model_report(f"{model}@{label}", data, origin, run, skipped)
-        report = self._tagged_if_best(report)
-        report = replace(
-            report,
-            seconds=round(time.monotonic() - started, 3),
-            started=record.started.isoformat(timespec="milliseconds"),
-            replicas=replicas,
-        )
-        warning = self._not_kept(report)
-        report = replace(report, warnings=(*report.warnings, warning)) if warning else report
+            with self.recorded(record):
+                made = run_function(function, dataset, recipe, seed=seed, job=record.run, task=task or null_task())
+                load = self._publish_model(files_of(made.files, recipe, made.metrics, made.report), origin, record)
+            version = self.version(load.reference)
+            report = self._model_report(version, origin, record.run, replicas=load.replicas)
+        report = self._finished(report, record)
         if task is not None:
             _report_result(report, task)
         return report
 
+    def _finished(self, report: ModelReport, record: RunRecord) -> ModelReport:
+        """Move the tag, add the times, and keep the report."""
+        report = self._tagged_if_best(report)
+        started = record.started.isoformat(timespec="milliseconds")
+        report = replace(report, started=started, seconds=round(record.seconds, 3))
+        warning = self._not_kept(report)
+        return replace(report, warnings=(*report.warnings, warning)) if warning else report
+
     def model_files(self, reference: str) -> dict[str, bytes]:
         """Return the files of a model by their paths, such as those of ``late_arrivals_model@best``."""
-        from millrace.training import read_files
+        from millrace.training import is_model, read_files
 
         dataset = self.dataset(reference)
-        if SETTING not in dataset.version.settings:
+        if not is_model(dataset.version.settings):
             raise UsageError(
                 f"{dataset.version.reference} is not a model", hint="the model of NAME is in the dataset NAME_model"
             )
@@ -138,73 +134,60 @@ class Models(Maintenance, Loading, Reading):
 
     def _check_is_model(self, model: str) -> None:
         """Raise ``UsageError`` if the dataset of the model was loaded, and not trained."""
+        from millrace.training import is_model
+
         versions = self.catalogue.versions(model)
-        if foreign := next((version for version in versions if SETTING not in version.settings), None):
+        if foreign := next((version for version in versions if not is_model(version.settings)), None):
             raise UsageError(
                 f"{foreign.reference} was loaded and is not a model, so no model can be stored as {model}",
                 hint=f"delete {model}, or give the training dataset another name",
                 dataset=model,
             )
 
-    def _same_model(self, model: str, origin: Mapping[str, Any]) -> Version | None:
+    def _same_model(self, model: str, origin: ModelOrigin) -> Version | None:
         """Return the newest visible version of this origin."""
-        fingerprint = origin["fingerprint"]
-        same = [
-            version
-            for version in self.catalogue.versions(model)
-            if fingerprint and version.settings[SETTING].get("fingerprint") == fingerprint
-        ]
+        same = (version for version in self.catalogue.versions(model) if origin.made(version.settings))
         return max(same, key=lambda version: version.number, default=None)
 
-    def _publish_model(
-        self,
-        model: str,
-        made: TrainedModel,
-        recipe: Recipe,
-        data: Version,
-        origin: Mapping[str, Any],
-        record: RunRecord,
-    ) -> LoadReport:
+    def _publish_model(self, files: Mapping[str, bytes], origin: ModelOrigin, record: RunRecord) -> LoadReport:
         """Write the files as a version of the kind bytes; publishing it again is the same version."""
-        from millrace.training import files_of, write_files
+        from millrace.training import write_files
 
-        settings = {"inputs": {"data": data.reference}, SETTING: dict(origin)}
         with tempfile.TemporaryDirectory(prefix="millrace-model-") as folder:
-            write_files(files_of(made.files, recipe, made.metrics, made.report), Path(folder))
+            write_files(files, Path(folder))
             plan = record.plan = make_plan(
                 self.catalogue,
                 self.settings,
-                model,
+                record.dataset,
                 folder,
                 LoadOptions(source=SourceOptions(format="bytes")),
                 run=record.run,
                 one_stream=True,
-                shown_as=f"{origin['function']} on {data.reference}",
+                shown_as=f"{origin.function} on {origin.data}",
                 derived=True,
             )
             if plan.is_done:
                 return self.done(plan)
-            return self.publish(plan, [self.load_split(plan, None)], settings=settings)
+            return self.publish(plan, [self.load_split(plan, None)], settings=origin.settings())
 
     def _model_report(
-        self, reference: str, data: Version, origin: Mapping[str, Any], run: str, skipped: str
+        self, version: Version, origin: ModelOrigin, run: str, *, skipped: str = "", replicas: int = 2
     ) -> ModelReport:
         """Return the report of a stored version, without its tag and its times."""
         from millrace.training import ModelReport, file_names
 
-        dataset = self.dataset(reference)
-        version = dataset.version
         return ModelReport(
             dataset=version.dataset,
             version=version.label,
             run=run,
-            data=data.reference,
-            function=origin["function"],
-            seed=origin["seed"],
-            metrics=self._stored_metrics(reference),
-            files=file_names(dataset),
+            data=origin.data,
+            function=origin.function,
+            seed=origin.seed,
+            metrics=self._stored_metrics(version.reference),
+            files=file_names(self.dataset(version.reference)),
             bytes=int(version.source.get("bytes", 0)),
             total_rows=version.rows,
+            replicas=replicas,
             skipped=skipped,
         )
 
@@ -215,7 +198,7 @@ class Models(Maintenance, Loading, Reading):
         return dict(json.loads(files[METRICS_FILE])) if METRICS_FILE in files else {}
 
     def _tagged_if_best(self, report: ModelReport) -> ModelReport:
-        """Move the tag ``best`` to the version of the report if it is better; the report says whether it has the tag.
+        """Move the tag ``best`` to the version of the report if it is better; ``best`` of the report is whether it has the tag.
 
         A skipped run does the same: the run before may have been killed between the version and its tag.
         """
@@ -245,13 +228,6 @@ def _recipe_of(dataset: Dataset) -> Recipe:
             dataset=dataset.version.dataset,
         )
     return recipe
-
-
-def _origin(data: Version, function: str, digest: str, seed: int) -> dict[str, Any]:
-    """Return what a model was trained by; the fingerprint is empty if the source of the function is not known."""
-    facts = json.dumps([data.reference, function, digest, seed])
-    fingerprint = hashlib.sha256(facts.encode()).hexdigest() if digest else ""
-    return {"fingerprint": fingerprint, "function": function, "seed": seed}
 
 
 def _report_result(report: ModelReport, task: ProgressTask) -> None:

@@ -33,9 +33,14 @@ class RunRecord:
     def __post_init__(self) -> None:
         self._start_s = time.monotonic() - (datetime.now(UTC) - self.started).total_seconds()
 
+    @property
+    def seconds(self) -> float:
+        """The seconds since the start, at least 0.001."""
+        return max(0.001, time.monotonic() - self._start_s)
+
     def timed(self, report: LoadReport) -> LoadReport:
         """Return the report with the name of the run, its start, its seconds until now, its rate and its stages."""
-        seconds = max(0.001, time.monotonic() - self._start_s)
+        seconds = self.seconds
         stages = {**report.stages, **self.times.seconds}
         return replace(
             report,

@@ -1,4 +1,4 @@
-"""Prepare training data, and read it: in deterministic, elastic order, with a memory bound in bytes."""
+"""Read training data: deterministic, elastic order, and batches of columns with a memory bound in bytes."""
 
 from millrace.training.iteration import BatchIterator
 from millrace.training.loader import TrainingLoader
@@ -7,6 +7,7 @@ from millrace.training.mixing import Mixture, MixtureState, mix
 from millrace.training.models import (
     BEST_TAG,
     METRICS_FILE,
+    ModelOrigin,
     ModelReport,
     TrainedModel,
     TrainingFunction,
@@ -15,6 +16,7 @@ from millrace.training.models import (
     digest_of,
     file_names,
     files_of,
+    is_model,
     load_function,
     model_dataset,
     name_of,
@@ -54,6 +56,7 @@ __all__ = [
     "METRICS_FILE",
     "Mixture",
     "MixtureState",
+    "ModelOrigin",
     "ModelReport",
     "Preparation",
     "PreparePlan",
@@ -72,6 +75,7 @@ __all__ = [
     "epoch_cost",
     "file_names",
     "files_of",
+    "is_model",
     "load_function",
     "make_loader",
     "make_prepare_plan",

@@ -133,8 +133,10 @@ def test_a_deleted_model_is_trained_again(store: Store, data: str) -> None:
 
 def test_the_run_of_a_repeated_task_is_the_same_version(store: Store, data: str) -> None:
     first = store.train(mean_of_true, data, seed=5, run_id="train_late_arrivals/r1")
-    second = store.train(mean_of_true, data, seed=5, run_id="train_late_arrivals/r1", force=True)
-    assert (second.version, second.skipped) == (first.version, "")
+    for force in (False, True):
+        second = store.train(mean_of_true, data, seed=5, run_id="train_late_arrivals/r1", force=force)
+        assert (second.version, second.skipped) == (first.version, "")
+    assert len(store.versions("late_arrivals_model")) == 1
 
 
 def test_the_report_is_kept_with_its_metrics(store: Store, data: str) -> None:
@@ -189,6 +191,11 @@ def test_curves_and_metrics_are_those_of_the_task(store: Store, data: str) -> No
     last = [event["data"] for event in sink.events if not event["source"].endswith("/curves")][-1]
     assert last["result"]["version"] == report.version
     assert last["result"]["metrics"] == dict(report.metrics)
+
+
+def test_a_negative_seed_is_refused(store: Store, data: str) -> None:
+    with pytest.raises(UsageError, match="seed is -1: use a whole number from 0 on"):
+        store.train(mean_of_true, data, seed=-1)
 
 
 def test_an_unknown_split_and_a_missing_version_are_refused(store: Store, data: str) -> None:

@@ -11,6 +11,7 @@ from millrace.training.models.model_files import (
     read_files,
     write_files,
 )
+from millrace.training.models.origin import ModelOrigin, is_model
 from millrace.training.models.progress import JobProgress
 from millrace.training.models.report import ModelReport
 from millrace.training.models.running import run_function
@@ -22,6 +23,7 @@ __all__ = [
     "Improvement",
     "JobProgress",
     "METRICS_FILE",
+    "ModelOrigin",
     "ModelReport",
     "PreparedDataset",
     "RECIPE_FILE",
@@ -34,6 +36,7 @@ __all__ = [
     "digest_of",
     "file_names",
     "files_of",
+    "is_model",
     "load_function",
     "model_dataset",
     "name_of",

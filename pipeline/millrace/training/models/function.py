@@ -148,7 +148,7 @@ def name_of(function: Callable[..., object]) -> str:
 
 
 def digest_of(function: Callable[..., object]) -> str:
-    """Return a hash of the source of the function's module; empty for what is no plain function of Python.
+    """Return a hash of the source of the function's module; empty for any object but a plain function of Python.
 
     The function of a notebook or of ``__main__`` has a hash of its own source. Modules that it imports are not covered,
     nor is the state of an object.

@@ -21,7 +21,7 @@ class ModelReport:
     """
 
     TYPE: ClassVar = "model"
-    """The value of ``report`` in the JSON document, which tells it from a load report."""
+    """The value of ``report`` in the JSON document, by which it differs from a load report."""
     DERIVED: ClassVar = ("state", "degraded", "baseline")
 
     dataset: str
