@@ -61,7 +61,7 @@ def options(parallelism: int) -> dict[str, str]:
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
         # Airflow warns in each task's log about shorter words in a connection's extras, such as a data centre.
         "AIRFLOW__LOGGING__MIN_LENGTH_MASKED_SECRET": "1",
-        # A new asset starts no run until this interval has passed, so the first load of a dataset would be missed.
+        # The first event of a new asset starts a run only after this interval; Airflow's default is 60 s.
         "AIRFLOW__SCHEDULER__PARSING_CLEANUP_INTERVAL": "5",
         # The task of a worker that died fails within a minute, not within five.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",

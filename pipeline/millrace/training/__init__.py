@@ -1,4 +1,4 @@
-"""Prepare training data, and read it: in deterministic, elastic order, with a memory bound in bytes."""
+"""Read training data: deterministic, elastic order, and batches of columns with a memory bound in bytes."""
 
 from millrace.training.iteration import BatchIterator
 from millrace.training.loader import TrainingLoader
@@ -13,11 +13,13 @@ from millrace.training.models import (
     TrainingFunction,
     TrainingJob,
     compare,
+    digest_of,
     file_names,
     files_of,
     is_model,
     load_function,
     model_dataset,
+    name_of,
     read_files,
     run_function,
     write_files,
@@ -69,6 +71,7 @@ __all__ = [
     "TrainingProgress",
     "WaitTimes",
     "compare",
+    "digest_of",
     "epoch_cost",
     "file_names",
     "files_of",
