@@ -37,7 +37,7 @@ class Engine:
         self._scratch = scratch
         self._memory_bytes = memory_bytes
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._spill = SpillWatch(scratch)
+        self._spill = SpillWatch(scratch, self._interrupt)
         self._connection: Any = None
         self._cursors: list[Any] = []
 
@@ -168,7 +168,13 @@ class Engine:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             for failure in failures:
                 raise failure from None
+            if self._spill.is_stopped and isinstance(error, duckdb.InterruptException):
+                raise self._scratch.full() from None
             raise as_usage_error(error, self._scratch, lines_before=lines_before) from None
+
+    def _interrupt(self) -> None:
+        if self._connection is not None:
+            self._connection.interrupt()
 
     def _open(self, threads: int, *, ordered: bool) -> None:
         """Open the database again with other settings: those of a connection are locked."""

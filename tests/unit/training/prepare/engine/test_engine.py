@@ -208,6 +208,17 @@ def test_temporary_files_beyond_their_room_are_the_error_of_a_full_disk(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_result_that_grows_beyond_the_room_is_stopped(tmp_path: Path) -> None:
+    with Scratch(tmp_path, name="late", headroom=1) as scratch:
+        scratch.require_room(30_000_000)
+        with Engine(scratch, memory_bytes=MEMORY_BYTES, threads=2) as engine:
+            engine.add_input("rows", ROWS.to_reader())
+            with pytest.raises(UsageError, match=r"no room on the disk: .* late needs more than its room of 30"):
+                engine.run_query(query("select md5(a::varchar || i::varchar) as d from rows, range(100000) r(i)"))
+            assert engine.rows("select count(*) from rows") == [(1000,)]
+            assert engine.spilled_bytes < 1_000_000_000
+
+
 def test_an_asof_join_equals_plain_python(scratch: Scratch) -> None:
     left = pa.table({"t": [3, 5, 7, 9, 5, None, 1], "k": ["a", "a", "b", "b", "c", "a", None]})
     right = pa.table({"t": [3, 4, 5, 7, 6, None], "k": ["a", "a", "a", "b", "b", "a"], "v": [1, 2, 3, 4, 5, 6]})
