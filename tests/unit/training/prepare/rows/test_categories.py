@@ -123,8 +123,8 @@ def test_sixty_thousand_categories_are_possible(tmp_path: Path) -> None:
     assert codes(made) == list(range(1, rows + 1))
 
 
-def test_a_constant_for_nulls_is_stored_as_its_code(tmp_path: Path) -> None:
+def test_a_constant_for_nulls_is_one_of_the_categories(tmp_path: Path) -> None:
     table = facts(["a", None, "b", "c"] * 2)
-    assert prepare(tmp_path, entry(4, nulls={"c": "b"}), table).recipe.nulls == {"c": {"rule": "value", "value": 2}}
+    assert prepare(tmp_path, entry(4, nulls={"c": "b"}), table).recipe.nulls == {"c": {"rule": "value", "value": "b"}}
     with pytest.raises(UsageError, match="'other' is none of its categories in train"):
         prepare(tmp_path, entry(4, nulls={"c": "other"}), table)

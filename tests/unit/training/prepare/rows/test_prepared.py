@@ -84,8 +84,9 @@ def test_columns_of_all_types_are_stored(tmp_path: Path) -> None:
     rows = 200
     query = """
         SELECT id, id % 7 AS day_number, DATE '2020-01-01' + CAST(id % 9 AS INTEGER) AS day,
-               CAST(id AS HUGEINT) AS huge, CAST(id AS DECIMAL(9, 2)) / 4 AS part, CAST(id / 4 AS DECIMAL(9, 2)) AS price,
-               id % 2 = 0 AS even, CAST([id, id + 1, id + 2] AS FLOAT[3]) AS image,
+               CAST(id AS HUGEINT) AS huge, CAST(id AS DECIMAL(9, 2)) / 4 AS part,
+               CAST(id / 4 AS DECIMAL(9, 2)) AS price, id % 2 = 0 AS even,
+               CAST([id, id + 1, id + 2] AS FLOAT[3]) AS image,
                CAST([[id], [2]] AS DECIMAL(9, 1)[1][2]) AS grid, pair
         FROM facts
     """
