@@ -18,7 +18,7 @@ from millrace.errors import MillraceError, UsageError, VersionNotFoundError
 from millrace.load import LoadOptions
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.marking import Marking
-from tests.derived import made_from
+from tests.derived import derived_plan, made_from
 from tests.waiting import until
 
 Names = dict[str, str]
@@ -177,7 +177,9 @@ def test_of_a_deletion_and_a_publication_at_once_no_visible_version_is_left_with
     outcomes: set[tuple[bool, bool]] = set()
     for number in range(12):
         weather = load(store, name_of(chain["weather"]), tmp_path, 10 + number)
-        plan = store.plan(name_of(chain["other"]), str(tmp_path / f"{name_of(weather)}.csv"), run=f"race-{number}")
+        plan = derived_plan(
+            store, name_of(chain["other"]), str(tmp_path / f"{name_of(weather)}.csv"), run=f"race-{number}"
+        )
         result = store.load_split(plan, None)
         deleted, made = run_at_once(
             lambda weather=weather: store.delete(weather),
