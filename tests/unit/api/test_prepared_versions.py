@@ -397,3 +397,20 @@ def test_a_target_of_text_is_the_position_of_its_class(store: Store, tmp_path: P
     with made.dataset.training(format="arrow", **options) as loader:
         found = pa.Table.from_batches(list(loader))
     assert found["target"].to_pylist() == made.splits["train"]["target"].to_pylist()
+
+
+@pytest.mark.parametrize("keeps_matrices", [True, False])
+def test_the_bytes_in_flight_hold_a_chunk_with_its_copies(made: Published, keeps_matrices: bool) -> None:
+    source = made.dataset.chunk_source(list(FEATURES), keeps_matrices=keeps_matrices)
+    for ref in made.dataset.refs():
+        with source.borrow(ref) as batch:
+            raw = sum(ref.tiles[tile].raw_bytes for tile in source.decoder.tiles_of(ref))
+            copied = 0 if keeps_matrices else sum(batch[name].nbytes for name in (*FLOATS, *DOUBLES, *CATEGORIES))
+            bitmaps = batch.num_columns * (batch.num_rows // 8 + 1)
+            assert raw + copied - bitmaps <= source.bytes_in_flight(ref) <= 4 * (raw + copied)
+
+
+def test_training_does_not_take_matrices_apart(made: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millrace.chunks.encode.columns_of", None)
+    assert epoch(made)["features"].shape == (made.splits["train"].num_rows, 3)
+    assert list(epoch(made, columns=["wind", "temp"])) == ["wind", "temp"]
