@@ -414,3 +414,24 @@ def test_training_does_not_take_matrices_apart(made: Published, monkeypatch: pyt
     monkeypatch.setattr("millrace.chunks.encode.columns_of", None)
     assert epoch(made)["features"].shape == (made.splits["train"].num_rows, 3)
     assert list(epoch(made, columns=["wind", "temp"])) == ["wind", "temp"]
+
+
+@pytest.mark.parametrize("keeps_matrices", [True, False])
+def test_the_raw_form_of_a_chunk_decodes_to_the_same_rows(store: Store, made: Published, keeps_matrices: bool) -> None:
+    decoder = made.dataset.chunk_source(["wind", "id", *CATEGORIES], keeps_matrices=keeps_matrices).decoder
+    for ref in made.dataset.refs():
+        tiles = decoder.tiles_of(ref)
+        stored = store.chunk_reader.fetch(ref, tiles)
+        raw = [ref.tiles[tile].inflate(data, {"tile": tile}) for tile, data in zip(tiles, stored, strict=True)]
+        rows = decoder.decode(ref, stored, None)
+        assert rows.equals(decoder.decode(ref, raw, None, is_raw=True))
+        assert rows.num_columns == (3 if keeps_matrices else 4)
+
+
+def test_a_damaged_copy_is_found_and_repaired(store: Store, made: Published, cassandra: FakeCassandra) -> None:
+    key = next(iter(cassandra.b.rows["chunks"]))
+    del cassandra.b.rows["chunks"][key]
+    reference = made.dataset.version.reference
+    assert not store.verify(reference, each_replica=True).ok
+    store.repair("late")
+    assert store.verify(reference, each_replica=True).ok
