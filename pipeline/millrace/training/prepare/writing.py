@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from millrace.chunks import ChunkSettings, prepared_layout, prepared_row_group_bytes
+from millrace.chunks import ChunkSettings, prepared_grouper, prepared_layout, prepared_row_group_bytes
 from millrace.dataset import Recipe, with_splits
 from millrace.load import LoadPlan, SplitResult, StageTimes, encoded_chunks
 from millrace.progress import ProgressTask
@@ -245,7 +245,8 @@ class _Writing:
         for split, pairs in by_split:
             begin = written
             batches = self._observed(split, (batch for _, batch in pairs))
-            for chunk in encoded_chunks(load_plan, batches, threads=self.settings.load.encode_threads):
+            grouper = prepared_grouper(load_plan.chunks, self.rows.schema)  # a chunk belongs to one split
+            for chunk in encoded_chunks(load_plan, batches, threads=self.settings.load.encode_threads, grouper=grouper):
                 chunk_writer.write(chunk)
                 written += 1
                 self.task.advance(chunk.rows)

@@ -229,3 +229,20 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert loaded.catalogue.versions("late_trips") == []
+
+
+def test_a_chunk_belongs_to_one_split_and_decodes_to_at_most_8_mb(loaded: Store) -> None:
+    loaded.load("trips", trips(200_000))
+    columns = ", ".join(f"sin(id * {number}) AS f{number}" for number in range(1, 13))
+    query = f"SELECT id, {columns} FROM trips"
+    changes = {"query": query, "inputs": {"trips": "trips"}, "known": {}, "categories": (), "nulls": {}}
+    prepare(loaded, late_trips(**changes, features=None))
+    dataset = loaded.dataset("late_trips")
+    recipe, refs = dataset.recipe, list(dataset.refs())
+    assert recipe is not None
+    for split, chunks in dataset.splits.items():
+        assert sum(refs[chunk].rows for chunk in chunks) == recipe.splits[split]["rows"]
+        sizes = [refs[chunk].raw_bytes for chunk in chunks]
+        assert all(4_000_000 <= size <= 8_000_000 for size in sizes[:-1])
+        assert sizes[-1] <= 8_000_000
+    assert len(refs) > len(dataset.splits)
