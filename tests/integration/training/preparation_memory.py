@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from millrace import connect
-from tests.integration.training.peak_memory import status_bytes
+from tests.integration.training.peak_memory import reset_peak, status_bytes
 
 
 def main(file: str, name: str) -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # a new process begins with the peak of the one that made it
+    reset_peak()
     with connect() as store:
         report = store.prepare(name, file=file, warm=False)
     print(json.dumps({"peak_bytes": status_bytes("VmHWM"), "training": report.training}))
