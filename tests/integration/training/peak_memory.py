@@ -41,7 +41,7 @@ def memory(loader: TrainingLoader, epochs: int) -> dict[str, int]:
 
 
 def reset_peak() -> None:
-    """Let the peak memory of this process be that of now: a new process begins with the peak of the one that made it."""
+    """Let the peak memory of this process be that of now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
