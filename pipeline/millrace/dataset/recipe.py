@@ -65,9 +65,14 @@ class Recipe:
     """Rows of the main input."""
     warnings: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return every field as plain JSON."""
+        return asdict(self)
+
     def compressed(self) -> bytes:
-        """Return gzip of the JSON; equal recipes have equal bytes."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """Return gzip of the JSON; recipes with equal fields in equal order have equal bytes."""
+        # The keys are not sorted, because the order of the splits is that of the declaration.
+        text = json.dumps(self.to_json(), separators=(",", ":"), ensure_ascii=False)
         return bytes(isal_zlib.compress(text.encode(), 1, wbits=31))
 
     def with_recipe(self, schema: pa.Schema) -> pa.Schema:

@@ -17,6 +17,7 @@ from local_stack.settings import CHECKOUT
 from millrace.api import Store
 from millrace.load import LoadOptions
 from millrace.settings import Settings
+from tests.prepared_version import publish_prepared, recipe_for, training_rows
 
 PAGE = (CHECKOUT / "docs" / "training.md").read_text()
 ROWS = 20_000
@@ -28,8 +29,10 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def flights(store: Store) -> Iterator[None]:
+def flights(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Load the datasets that the page names, with nulls in the delay as in the real flights."""
+    rows = training_rows(ROWS)
+    publish_prepared(store, "late_arrivals", rows, tmp_path_factory.mktemp("late"), recipe=recipe_for(rows))
     random = np.random.default_rng(7)
     delays = random.integers(-60, 120, ROWS)
     columns = {
@@ -51,7 +54,7 @@ def test_each_python_example_of_the_page_runs(
 ) -> None:
     monkeypatch.setenv("MILLRACE_CASSANDRA__KEYSPACE", settings.cassandra.keyspace)
     examples = [code for code in blocks("python") if "torch" not in code]
-    assert len(examples) == len(blocks("python")) - 1 >= 6
+    assert len(examples) == len(blocks("python")) - 1 >= 7
     names: dict[str, Any] = {}
     for code in examples:
         names["store"] = store  # the first example has closed its own

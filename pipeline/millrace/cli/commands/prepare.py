@@ -11,7 +11,6 @@ import click
 from millrace.cli.commands.load import run_id_option, show_report_warnings
 from millrace.cli.invocation import Invocation, json_option, open_store, pass_invocation, strict_option
 from millrace.cli.output import print_facts, say
-from millrace.cli.preview import print_preview
 from millrace.cli.reporting import reported
 from millrace.display import human_bytes
 from millrace.names import new_run_id
@@ -140,6 +139,8 @@ def _show(preview: Preview) -> None:
     facts.append(("written", "nothing (dry run)"))
     print_facts(facts, title=preview.dataset)
     if preview.head is not None:
+        from millrace.cli.preview import print_preview  # it imports pyarrow, which --help does not need
+
         print_preview(preview.head)
         if preview.sampled:
             say("computed from the first 100,000 rows of each input")

@@ -9,6 +9,7 @@ import click
 from millrace.cli.commands.tag import tags_by_version
 from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_facts, print_table
+from millrace.cli.recipe import print_recipe
 from millrace.display import human_bytes
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def command(invocation: Invocation, /, name: str) -> None:
     JSON: dataset, version, tags, made_from (the versions that it was made from, by alias), made_into (the visible
     versions that were made from it directly), kind, mode, parent, rows, raw_bytes, stored_bytes, chunks,
     largest_chunk_bytes (stored), replicas (1 if any data is under-replicated), under_replicated (a list of attempt_id,
-    bucket, chunks; bucket -1: manifest pages, -2: catalogue rows), schema (name, type, nullable), source, settings,
-    run, code, committed_at.
+    bucket, chunks; bucket -1: manifest pages, -2: catalogue rows), schema (name, type, nullable), recipe (of training
+    data, else null: docs/format.md), source, settings, run, code, committed_at.
 
     \b
     Example:
@@ -52,6 +53,7 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
 
     Reads the version's row, its repair records and the rows of derived datasets, but no manifest page.
     """
+    from millrace.dataset import recipe_of
     from millrace.store import Lineage
 
     schema = store.catalogue.pages.schema(version)
@@ -76,6 +78,7 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
             {"attempt_id": record.attempt_id.hex, "bucket": record.bucket, "chunks": record.chunks}
             for record in records
         ],
+        "recipe": None if (recipe := recipe_of(schema)) is None else recipe.to_json(),
         "schema": [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in schema],
         "source": version.source,
         "settings": version.settings,
@@ -132,3 +135,5 @@ def _show(facts: dict[str, Any]) -> None:
         [(f["name"], f["type"], "yes" if f["nullable"] else "no") for f in facts["schema"]],
         folding=["column", "type"],
     )
+    if facts["recipe"]:
+        print_recipe(facts["recipe"])

@@ -47,7 +47,10 @@ class Marking:
         """
         needed: list[Version] = []
         for layer in self._replicas.lineage().layers(versions):
-            needed += self._mark_layer(layer, untag=untag)
+            lineage = self._replicas.lineage() if needed else None  # those that stay have inputs in later layers
+            staying = [version for version in layer if lineage is not None and lineage.made_into(version.reference)]
+            needed += staying
+            needed += self._mark_layer([version for version in layer if version not in staying], untag=untag)
         return needed
 
     def _mark_layer(self, layer: Sequence[Version], *, untag: bool) -> list[Version]:

@@ -32,7 +32,7 @@ class Values(NamedTuple):
 
     def slice(self, first_row: int, rows: int) -> Values:
         """Return some of the rows."""
-        return self._replace(array=self.array.slice(first_row, rows))
+        return Values(self.array.slice(first_row, rows), self.positions)
 
     def as_column(self) -> pa.Array:
         """Return the values as a column by itself; those of a matrix are copied."""

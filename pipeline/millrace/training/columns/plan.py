@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millrace.errors import UsageError
 from millrace.training.columns.layout import fixed_values, has_nulls
@@ -25,7 +26,7 @@ class ColumnPlan:
     ``is_copy`` tells that rows without nulls have the same bytes in Arrow's memory as in batches.
 
     ``columns`` are the columns of the version that the rows hold one after another; empty for the one with the plan's
-    name. ``fill`` then has a value for each of them.
+    name. ``fill`` then has a value for each of them. With ``classes`` a row has the position of its value among them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ColumnPlan:
     piece_bytes: int = 1 << 18
     """Rows that are converted pass through buffers of this size, which fit into the L2 cache."""
     columns: tuple[str, ...] = ()
+    classes: pa.Array | None = None
 
     @property
     def row_bytes(self) -> int:
@@ -64,6 +66,8 @@ class ColumnPlan:
         if not rows:
             return
         places, parts = self._rows_of(out), [part.slice(first_row, rows) for part in parts]
+        if self.classes is not None:
+            parts = [Values(pc.index_in(part.array, value_set=self.classes).cast(self.type)) for part in parts]
         stored = self._unconverted(parts)
         if stored is not None:
             places[index] = stored
@@ -116,9 +120,11 @@ class ColumnPlan:
         for array, positions in parts:
             stored, valid = (_selected(values, positions) for values in fixed_values(array))
             values = work[:, first : first + stored.shape[1]]
-            np.copyto(values, stored)
-            if valid is not None and not valid.all():
-                np.copyto(values, self._checked_fill(first, stored.shape[1]), where=~valid)
+            if valid is None or valid.all():
+                np.copyto(values, stored)
+            else:
+                # The same with copyto(where=) takes five times as long: it branches for each value.
+                values[:] = np.where(valid, stored, self._checked_fill(first, stored.shape[1]))
             first += stored.shape[1]
         if self.scale is not None:
             self.scale.apply(work)

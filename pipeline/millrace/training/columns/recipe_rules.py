@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
-from millrace.arrow import stored_dtype
+from millrace.arrow import is_text, stored_dtype
 from millrace.chunks import is_matrix_type
 from millrace.dataset import TARGET, Recipe
 from millrace.errors import UsageError
 from millrace.training.columns.batch_format import BatchFormat
 from millrace.training.columns.feature_block import FeatureBlock
+from millrace.training.columns.plan import ColumnPlan
 from millrace.training.columns.planning import Plan, check_names, plan_columns
 
 RECIPE: Final = "recipe"
@@ -71,16 +73,39 @@ class RecipeRules:
         others = [name for name in names if name not in in_blocks]
         _check_different([*(block.name for block in blocks), *others])
         plans: list[Plan] = [block.plan(null_counts, fills, scales) for block in blocks]
-        if not others and plans:
-            return plans
-        return plans + plan_columns(
+        if TARGET in others and self._has_text_classes() and format != BatchFormat.ARROW:
+            others.remove(TARGET)
+            return [*plans, *self._others(null_counts, others, fills, scales, format), self._target()]
+        return plans + self._others(null_counts, others, fills, scales, format)
+
+    def _others(
+        self,
+        null_counts: Mapping[str, int | None],
+        names: Sequence[str],
+        fills: Mapping[str, Any],
+        scales: Mapping[str, Any],
+        format: str,
+    ) -> list[Plan]:
+        """Return the plans of the columns that are in no matrix."""
+        if not names:
+            return []
+        return plan_columns(
             self.schema,
             null_counts,
-            columns=others,
-            nulls={name: value for name, value in fills.items() if name in others},
-            normalize={name: pair for name, pair in scales.items() if name in others},
+            columns=names,
+            nulls={name: value for name, value in fills.items() if name in names},
+            normalize={name: pair for name, pair in scales.items() if name in names},
             format=format,
         )
+
+    def _has_text_classes(self) -> bool:
+        return self.recipe.classes is not None and is_text(self.schema.field(TARGET).type)
+
+    def _target(self) -> ColumnPlan:
+        """Return the plan of a target of text: the position of its class, or -1 for text that is no class."""
+        classes = pa.array(self.recipe.classes, self.schema.field(TARGET).type)
+        integer = np.dtype(np.int64)
+        return ColumnPlan(TARGET, pa.int64(), integer, is_copy=True, fill=integer.type(-1), classes=classes)
 
     def _fills(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the value that replaces nulls of each column with a rule; nulls of categories have the code 0."""

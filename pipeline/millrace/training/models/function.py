@@ -17,7 +17,7 @@ from typing import Final
 
 from millrace.errors import UsageError
 from millrace.names import nearest
-from millrace.settings import missing_extra
+from millrace.settings import checkout, missing_extra
 from millrace.training.models.job import TrainedModel, TrainingJob
 
 TrainingFunction = Callable[[TrainingJob], TrainedModel]
@@ -30,6 +30,8 @@ _loaded: set[str] = set()
 
 def load_function(text: str, folder: Path) -> TrainingFunction:
     """Return the function that ``module:function`` names; ``folder`` comes first on Python's path meanwhile.
+
+    In a checkout its root comes last, so that ``examples.late_arrivals:train`` is found by every command.
 
     The text names code, so take it from the file of declarations, never from a form. A module of the folder that was
     imported before is executed again, so an edited function is the new one; the modules that it imports are not. Raises
@@ -62,7 +64,7 @@ def load_function(text: str, folder: Path) -> TrainingFunction:
 
 
 def _imported(module_name: str, text: str, folder: Path) -> ModuleType:
-    with _first_on_path(folder):
+    with _on_path(folder):
         own = _own_module(module_name, text, folder)
         try:
             module = importlib.import_module(module_name) if own is None else importlib.reload(own)
@@ -84,15 +86,17 @@ def _imported(module_name: str, text: str, folder: Path) -> ModuleType:
 
 
 @contextmanager
-def _first_on_path(folder: Path) -> Iterator[None]:
-    entry = str(folder.absolute())
-    sys.path.insert(0, entry)
+def _on_path(folder: Path) -> Iterator[None]:
+    first, root = str(folder.absolute()), checkout()
+    last = [] if root is None or str(root) in sys.path else [str(root)]
+    sys.path[:] = [first, *sys.path, *last]
     importlib.invalidate_caches()
     try:
         yield
     finally:
-        if entry in sys.path:
-            sys.path.remove(entry)
+        for entry in (first, *last):
+            if entry in sys.path:
+                sys.path.remove(entry)
 
 
 def _own_module(module_name: str, text: str, folder: Path) -> ModuleType | None:

@@ -6,6 +6,7 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +21,16 @@ from millrace.dataset import Recipe, with_splits
 from millrace.load import LoadPlan, SplitResult, StageTimes, encoded_chunks
 from millrace.progress import ProgressTask
 from millrace.settings import Settings, millrace_home
-from millrace.store import AttemptRole, CassandraSession, Catalogue, ChunkWriter, LoadAttempt, ReplicatedWriter, Version
+from millrace.store import (
+    AttemptRole,
+    CassandraSession,
+    Catalogue,
+    ChunkWriter,
+    Lease,
+    LoadAttempt,
+    ReplicatedWriter,
+    Version,
+)
 from millrace.training.prepare.engine import Engine, Scratch, estimate_scratch
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.planning import duckdb_version, recipe_named
@@ -44,6 +54,9 @@ class InputDataset(Protocol):
         self, columns: Any = None, filter: Any = None, *, num_rows: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Return the rows, or the first of them, in stored order."""
+
+    def used_by(self, job: str | None) -> AbstractContextManager[Lease | None]:
+        """Keep the version from being deleted during the block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +109,10 @@ def prepare_rows(
     preparation = plan.preparation
     query = check_query(preparation, {alias: dataset.schema for alias, dataset in inputs.items()})
     folder = Path(settings.training.scratch or millrace_home() / "scratch")
-    with Scratch(folder, name=plan.dataset) as scratch:
+    with ExitStack() as held, Scratch(folder, name=plan.dataset) as scratch:
+        for dataset in inputs.values():
+            # The version cannot be published if one of its inputs is deleted meanwhile.
+            held.enter_context(dataset.used_by(None))
         scratch.require_room(scratch_bytes(query, inputs))
         threads, memory_bytes = settings.training.threads, settings.training.memory_bytes
         with Engine(scratch, memory_bytes=memory_bytes, threads=threads) as engine:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from millrace.errors import MillraceError, StoreUnavailableError, UsageError, Ve
 from millrace.store import Lease
 from millrace.store.catalogue.version import DELETED
 from millrace.store.deletion.marking import named
-from tests.derived import made_from
+from tests.derived import derived_plan, made_from
 from tests.unit.store.fakes import FakeCassandra, no_host
 
 Csv = Callable[..., str]
@@ -285,7 +286,8 @@ def test_versions_of_one_dataset_that_only_pruned_ones_need_are_pruned_with_them
     for number in range(3):
         make("m", "m", run=f"run-{number}")
     assert store.prune("m", 1).marked == []
-    store.load("m", csv(5))
+    replaced = derived_plan(store, "m", csv(5))
+    store.publish(replaced, [store.load_split(replaced, None)])
     assert len(store.prune("m", 1).marked) == 4
 
 
@@ -422,6 +424,23 @@ def test_a_version_published_at_any_moment_of_a_deletion_never_has_a_deleted_inp
                 store.delete(reference)
     assert (True, False) in outcomes
     assert (False, True) in outcomes
+
+
+def test_a_version_published_at_the_last_moment_keeps_its_whole_line_and_the_tags(
+    store: Store, cassandra: FakeCassandra, chain: dict[str, str], make: Make
+) -> None:
+    for name in ("late_model", "late", "flights"):
+        store.tag(chain[name], "good")
+    other = make("other", "flights")
+    publish = partial(make, "new", "late_model")
+    with at_statement(cassandra, "UPDATE ks.tags", publish) as made, pytest.raises(UsageError) as refused:
+        store.delete("flights", whole=True, with_derived=True)
+    assert f"{chain['late_model']}, {chain['late']}, {chain['flights']} stayed" in str(refused.value)
+    assert visible(store) == {*chain.values(), *made}
+    assert other not in visible(store)
+    for name in ("late_model", "late", "flights"):
+        assert store.tags(name) == {"good": chain[name].partition("@")[2]}
+    assert len([row for row in cassandra.table("versions") if row["mark"]]) == 2  # other, and late_model again visible
 
 
 def restore_all(store: Store, chain: dict[str, str]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from local_stack.settings import CHECKOUT
 from millrace.errors import UsageError
 from millrace.training.models import digest_of, load_function, name_of
 
@@ -57,6 +60,25 @@ def test_an_edited_function_is_the_new_one(folder: Path) -> None:
     second = load_function("own_edited:train", folder)
     assert second(None) == 1234
     assert digest_of(second) not in ("", digest)
+
+
+def test_the_shipped_example_is_found_from_the_folder_of_its_declaration_in_any_working_directory(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys; from pathlib import Path; from millrace.training.models import load_function, name_of\n"
+        "print(name_of(load_function('examples.late_arrivals:train', Path(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(CHECKOUT / "conf")],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "pipeline")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "examples.late_arrivals:train\n", done.stderr
 
 
 @pytest.mark.parametrize("text", ["own_trainer", "own_trainer:", ":train", "a b:train", "own.py:train()", "../x:train"])

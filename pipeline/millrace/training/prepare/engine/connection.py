@@ -13,12 +13,18 @@ from millrace.training.prepare.engine.scratch import Scratch
 from millrace.training.prepare.engine.sql import literal
 
 _MESSAGE_MAX: Final = 400
+_STREAMS: Final = 4
 _KIND: Final = re.compile(r"^[A-Z][A-Za-z ]+ Error: ")
 _PATH: Final = re.compile(r"(?<![\w.])/(?:[\w.@%+~-]+/)+[\w.@%+~-]*")
 
 
-def open_database(path: Path, scratch: Scratch, *, memory_bytes: int, threads: int, ordered: bool) -> Any:
-    """Return a connection whose settings are locked.
+def open_database(
+    path: Path, scratch: Scratch, *, memory_bytes: int, threads: int, ordered: bool
+) -> tuple[Any, list[Any]]:
+    """Return a connection whose settings are locked, and cursors of it for streams.
+
+    The progress bar is a setting of each cursor, and DuckDB prints it to standard output in a notebook. So the cursors
+    are made before the lock.
 
     Settings are global, because each cursor is a connection of its own. Access to files is forbidden after the folder
     of temporary files is named, and the lock comes last: the other order fails.
@@ -38,10 +44,13 @@ def open_database(path: Path, scratch: Scratch, *, memory_bytes: int, threads: i
         ("python_enable_replacements", False),
         *([("max_temp_directory_size", f"{scratch.room_bytes}B")] if scratch.room_bytes is not None else []),
         ("enable_external_access", False),
-        ("lock_configuration", True),
     ):
         connection.execute(f"SET GLOBAL {name} = {literal(value)}").fetchall()
-    return connection
+    cursors = [connection.cursor() for _ in range(_STREAMS)]
+    for cursor in (connection, *cursors):
+        cursor.execute("SET enable_progress_bar = false").fetchall()
+    connection.execute("SET GLOBAL lock_configuration = true").fetchall()
+    return connection, cursors
 
 
 def as_usage_error(error: Exception, scratch: Scratch, *, lines_before: int = 0) -> MillraceError:

@@ -37,9 +37,9 @@ class Engine:
         self._scratch = scratch
         self._memory_bytes = memory_bytes
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._spill = SpillWatch(scratch)
+        self._spill = SpillWatch(scratch, self._interrupt)
         self._connection: Any = None
-        self._streams: set[Any] = set()
+        self._cursors: list[Any] = []
 
     @property
     def spilled_bytes(self) -> int:
@@ -116,12 +116,12 @@ class Engine:
         return self._execute(sql)
 
     def batches(self, sql: str, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a result; other calls may come between the batches."""
-        cursor = self._connection.cursor()
-        self._streams.add(cursor)
+        """Yield the rows of a result; other calls may come between the batches, except ``run_query``."""
+        cursors = self._cursors
+        cursor = cursors.pop() if cursors else self._connection.cursor()
+        with self._errors():
+            reader = cursor.sql(sql).to_arrow_reader(batch_rows)
         try:
-            with self._errors():
-                reader = cursor.sql(sql).to_arrow_reader(batch_rows)
             while True:
                 with self._errors():
                     batch = next(reader, None)
@@ -129,8 +129,8 @@ class Engine:
                     return
                 yield batch
         finally:
-            self._streams.discard(cursor)
-            cursor.close()
+            reader.close()
+            cursors.append(cursor)
 
     def drop(self, name: str) -> None:
         """Remove table ``name`` of ``WORK``."""
@@ -168,21 +168,27 @@ class Engine:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             for failure in failures:
                 raise failure from None
+            if self._spill.is_stopped and isinstance(error, duckdb.InterruptException):
+                raise self._scratch.full() from None
             raise as_usage_error(error, self._scratch, lines_before=lines_before) from None
+
+    def _interrupt(self) -> None:
+        if self._connection is not None:
+            self._connection.interrupt()
 
     def _open(self, threads: int, *, ordered: bool) -> None:
         """Open the database again with other settings: those of a connection are locked."""
         self._close()
         path = self._scratch.path / "work.duckdb"
         with self._errors():
-            self._connection = open_database(
+            self._connection, self._cursors = open_database(
                 path, self._scratch, memory_bytes=self._memory_bytes, threads=threads, ordered=ordered
             )
 
     def _close(self) -> None:
-        for cursor in tuple(self._streams):
+        for cursor in self._cursors:
             cursor.close()
-        self._streams.clear()
+        self._cursors = []
         if self._connection is not None:
             self._connection.close()
         self._connection = None

@@ -78,8 +78,8 @@ def _expression_reason(node: Node) -> str:
         return function_reason(_name(node), len(node["arguments"]))
     names = node.get("column_names", ())
     if kind == "COLUMN_REF" and len(names) == 1 and names[0].lower() in _BARE:
-        remedy = ": write a column of that name as ALIAS." + names[0]
-        return str(function_reason(names[0].lower(), 0)).partition(":")[0] + remedy
+        reason = function_reason(names[0].lower(), 0).partition(":")[0]
+        return f"{reason}: write a column of that name as ALIAS.{names[0]}"
     return ""
 
 

@@ -44,7 +44,7 @@ class ColumnUses:
             return
         names = [part.lower() for part in parts]
         self._everywhere(names[0])
-        for index, name in enumerate(names[:2]):
+        for index, name in enumerate(names):  # a schema may stand before the table
             inputs = self._qualified.get(name, set())
             if index == len(names) - 1:
                 self._all(inputs)  # the name of a table alone is its whole row

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -20,15 +22,19 @@ def parsed_select(sql: str, what: str, *, prefix: str = "") -> Node:
 
     ``what`` names the text in messages. ``prefix`` comes before the text; positions do not count it.
     """
-    import duckdb
-
     _check_text(sql, what)
     sql = prefix + sql
-    connection = _parser()
+    with _parser() as connection:
+        return _checked_select(connection, sql, what, len(prefix))
+
+
+def _checked_select(connection: Any, sql: str, what: str, prefixed: int) -> Node:
+    import duckdb
+
     try:
         statements = connection.extract_statements(sql)
     except duckdb.ParserException as error:
-        raise _syntax_error(sql, str(error), what, len(prefix)) from None
+        raise _syntax_error(sql, str(error), what, prefixed) from None
     except duckdb.Error as error:
         raise UsageError(f"{what} cannot be parsed: {' '.join(str(error).split())}") from None
     if len(statements) != 1:
@@ -73,11 +79,9 @@ def walk(node: Any) -> Iterator[Node]:
 @cache
 def functions() -> dict[str, frozenset[str]]:
     """Return the names of DuckDB's own functions by kind; ``volatile`` and ``catalogue`` are besides the others."""
-    rows = (
-        _parser()
-        .execute("SELECT lower(function_name), function_type, stability, schema_name FROM duckdb_functions()")
-        .fetchall()
-    )
+    sql = "SELECT lower(function_name), function_type, stability, schema_name FROM duckdb_functions()"
+    with _parser() as connection:
+        rows = connection.execute(sql).fetchall()
     kinds: dict[str, set[str]] = {"volatile": set(), "catalogue": set()}
     for name, kind, stability, schema in rows:
         kinds.setdefault(kind, set()).add(name)
@@ -88,9 +92,19 @@ def functions() -> dict[str, frozenset[str]]:
     return {kind: frozenset(names) for kind, names in kinds.items()}
 
 
+@contextmanager
+def _parser() -> Iterator[Any]:
+    """Give a connection to a database in memory that holds nothing and reaches nothing; it parses only."""
+    connection = _database(os.getpid()).cursor()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
 @cache
-def _parser() -> Any:
-    """Return a database in memory that holds nothing and reaches nothing; it parses only."""
+def _database(process: int) -> Any:
+    """Return the database of this process; a process that was forked must not use that of its parent, nor close it."""
     if reason := missing_extra("prepare"):
         raise UsageError(f"a query cannot be checked: {reason}")
     import duckdb
@@ -117,15 +131,12 @@ def _check_text(sql: str, what: str) -> None:
 def _serialized(connection: Any, sql: str, what: str) -> Node:
     import duckdb
 
-    cursor = connection.cursor()
     try:
-        answer: Node = json.loads(cursor.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()[0][0])
+        answer: Node = json.loads(connection.execute("SELECT json_serialize_sql($1)", [sql]).fetchall()[0][0])
     except RecursionError:
         raise UsageError(f"{what} is nested too deeply", hint="write it in parts, by WITH") from None
     except duckdb.Error as error:
         raise UsageError(f"{what} cannot be parsed: {' '.join(str(error).split())}") from None
-    finally:
-        cursor.close()
     return answer
 
 

@@ -3,7 +3,7 @@ r"""The canonical text of a key, and the hashes that decide a row's split and or
 The canonical text of several values is that of each value, joined by ``|``:
 
 - null: ``\N``;
-- a whole number: its decimal digits, whatever its width;
+- a whole number of any width: its decimal digits;
 - a decimal: its digits without zeros at the end of the fraction, such as ``1.5`` or ``2``;
 - a boolean: ``true`` or ``false``;
 - text: itself, with ``\\`` for each backslash and then ``\|`` for each bar;
@@ -131,7 +131,7 @@ def _template(kind: pa.DataType) -> str | None:
 
 
 def _timestamp_template(kind: pa.DataType) -> str:
-    # A time with a zone is not cast, because that depends on the zone of the session. Seconds and milliseconds are cast,
+    # A time with a zone is not cast, because that depends on the zone of the session. Seconds and milliseconds are,
     # because epoch_us makes nanoseconds of them, which end in the year 2262.
     source = "CAST({0} AS TIMESTAMP)" if kind.unit in ("s", "ms") and kind.tz is None else "{0}"
     moment = f"make_timestamp(epoch_us({source}))"

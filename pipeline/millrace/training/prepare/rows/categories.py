@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -95,11 +96,14 @@ def _new_values(engine: Engine, placing: Placing, feature: Feature, old: Sequenc
 
 def _codes_sql(feature: Feature, values: Sequence[Any]) -> str:
     name, python_type = _value_type(feature)
-    pairs = [(code, value) for code, value in enumerate(values, 1) if type(value) is python_type]
-    if not pairs:
-        return f"SELECT CAST(NULL AS {name}) AS value, CAST(NULL AS USMALLINT) AS code LIMIT 0"
-    rows = ", ".join(f"({literal(value)}, {code})" for code, value in pairs)
-    return f"SELECT CAST(v AS {name}) AS value, CAST(c AS USMALLINT) AS code FROM (VALUES {rows}) AS t(v, c)"
+    codes = [code for code, value in enumerate(values, 1) if type(value) is python_type]
+    known = [values[code - 1] for code in codes]
+    return f"SELECT {_unnested(known, name)} AS value, {_unnested(codes, 'USMALLINT')} AS code"
+
+
+def _unnested(values: Sequence[Any], name: str) -> str:
+    """Return SQL for a row for each value. DuckDB reads JSON a hundred times as fast as the rows of VALUES."""
+    return f"unnest(from_json({literal(json.dumps(values))}, {literal(json.dumps([name]))}))"
 
 
 def _check_constants(features: Sequence[Feature], categories: Mapping[str, Sequence[Any]]) -> None:

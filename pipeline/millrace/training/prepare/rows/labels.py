@@ -82,7 +82,7 @@ def _at_sql(engine: Engine, text: str, view: str) -> str:
 
 
 def utc_sql(sql: str, *, has_zone: bool) -> str:
-    """Return SQL for a date or time as TIMESTAMP in UTC, whatever the session's time zone."""
+    """Return SQL for a date or time as TIMESTAMP in UTC, independent of the session's time zone."""
     return f"make_timestamp(epoch_us({sql}))" if has_zone else f"CAST({sql} AS TIMESTAMP)"
 
 

@@ -58,7 +58,7 @@ class PreparedRows:
         return self.counts.splits
 
     def batches(self, *, batch_rows: int) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Yield each split and its rows in stored order, ``batch_rows`` at a time but for the end of a split."""
+        """Yield each split and its rows in stored order, ``batch_rows`` at a time; the rest comes last."""
         return sorted_batches(self._engine, self._placing, self.schema, self.split_rows, batch_rows=batch_rows)
 
     def statistics(self) -> TrainStatistics:

@@ -11,7 +11,6 @@ import pyarrow as pa
 from millrace.dataset import Recipe
 from millrace.errors import UsageError
 from millrace.training.prepare.entry import INDICATOR, MEAN, Preparation
-from millrace.training.prepare.rows.categories import code_of
 from millrace.training.prepare.rows.features import VALUE, Feature
 from millrace.training.prepare.rows.prepared import PreparedRows
 from millrace.training.prepare.rows.splitting import TRAIN
@@ -60,19 +59,18 @@ def make_recipe(
 
 def _rules(rows: PreparedRows, figures: Figures) -> dict[str, dict[str, Any]]:
     rules = {name: {"rule": "drop"} for name in rows.plan.drops}
-    made = {feature.name: _rule(feature, rows, figures) for feature in rows.plan.features if feature.rule}
+    made = {feature.name: _rule(feature, figures) for feature in rows.plan.features if feature.rule}
     return {**rules, **made}
 
 
-def _rule(feature: Feature, rows: PreparedRows, figures: Figures) -> dict[str, Any]:
+def _rule(feature: Feature, figures: Figures) -> dict[str, Any]:
     rule = feature.rule
     if rule is None:
         raise ValueError(f"the feature {feature.name!r} has no rule")
     if rule.rule == MEAN:
         return {"rule": MEAN, "value": _mean(feature.name, figures)}
     if rule.rule == VALUE:
-        constant = code_of(rule.constant, rows.categories[feature.name]) if feature.is_category else rule.constant
-        return {"rule": VALUE, "value": constant}
+        return {"rule": VALUE, "value": rule.constant}
     if rule.rule == INDICATOR and not feature.may_have_nulls:
         # The indicator has the fact; a type without NaN needs some value in the null's place.
         return {"rule": INDICATOR, "value": False if pa.types.is_boolean(feature.leaf) else 0}

@@ -28,7 +28,7 @@ def sorted_batches(
 def cut_by_split(
     batches: Iterable[pa.RecordBatch], split_rows: Mapping[str, int], *, batch_rows: int
 ) -> Iterator[tuple[str, pa.RecordBatch]]:
-    """Yield the same rows in batches that belong to one split and have ``batch_rows`` rows, but for its last one."""
+    """Yield the same rows in batches that belong to one split and have ``batch_rows`` rows, except its last one."""
     lengths = _lengths(split_rows, batch_rows)
     split, wanted = next(lengths, ("", 0))
     waiting: list[pa.RecordBatch] = []

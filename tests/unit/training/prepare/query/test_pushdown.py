@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from millrace.dataset.filters.parser import parse_filter
-from millrace.training.prepare.engine import Engine, Scratch
 from millrace.training.prepare.query import CheckedQuery, InputNeed
 from tests.unit.training.prepare.query.declared import FLIGHTS, WEATHER, checked
 
@@ -110,13 +111,23 @@ def tables(seed: int) -> dict[str, pa.Table]:
     }
 
 
-def result(query: CheckedQuery, inputs: dict[str, pa.Table], folder: Path) -> list[str]:
-    with Scratch(folder, name="late") as scratch, Engine(scratch, memory_bytes=150_000_000, threads=1) as engine:
-        for alias, table in inputs.items():
-            hidden = [name for name in ("dep_delay", "arr_delay") if alias == "flights"]
-            engine.add_input(alias, table.to_reader(7), hidden=hidden)
-        engine.run_query(query)
-        return sorted(map(repr, engine.rows("select * from millrace_work.result")))
+@pytest.fixture(scope="module")
+def connection() -> Iterator[Any]:
+    opened = duckdb.connect()
+    opened.execute("SET threads = 1; SET TimeZone = 'UTC'").fetchall()
+    yield opened
+    opened.close()
+
+
+def outcome(connection: Any, query: CheckedQuery, inputs: dict[str, pa.Table]) -> list[str]:
+    """Return the rows, or the kind of the error that DuckDB raises for the query."""
+    for alias, table in inputs.items():
+        seen = [name for name in table.column_names if name not in ("dep_delay", "arr_delay")]
+        connection.register(alias, table.select(seen))
+    try:
+        return sorted(map(repr, connection.execute(query.sql).fetchall()))
+    except duckdb.Error as error:
+        return [type(error).__name__]
 
 
 def needed(need: InputNeed, table: pa.Table) -> pa.Table:
@@ -147,17 +158,16 @@ MORE = [
 
 
 @pytest.mark.parametrize("query", [*(query for query, _ in FILTERS), *UNSAFE, *MORE])
-def test_the_result_over_the_needed_rows_is_that_over_all(query: str, tmp_path: Path) -> None:
+def test_the_result_over_the_needed_rows_is_that_over_all(query: str, connection: Any) -> None:
     whole = checked(query)
-    inputs = tables(seed=len(query))
-    part = {alias: needed(whole.needs[alias], table) for alias, table in inputs.items()}
-    expected = outcome(whole, inputs, tmp_path)
-    assert outcome(whole, part, tmp_path) == expected
+    for seed in range(3):
+        inputs = tables(seed)
+        part = {alias: needed(whole.needs[alias], table) for alias, table in inputs.items()}
+        expected = outcome(connection, whole, inputs)
+        assert outcome(connection, whole, part) == expected
 
 
-def outcome(query: CheckedQuery, inputs: dict[str, pa.Table], folder: Path) -> list[str]:
-    """Return the rows, or the error that DuckDB raises for the types of the query."""
-    try:
-        return result(query, inputs, folder)
-    except Exception as error:
-        return [str(error).partition(": ")[0], "failed"]
+def test_most_of_the_compared_results_are_rows(connection: Any) -> None:
+    results = [outcome(connection, checked(query), tables(0)) for query in [*(query for query, _ in FILTERS), *MORE]]
+    assert sum(len(rows) > 3 for rows in results) >= len(results) * 0.8
+    assert not any(rows[:1] == ["BinderException"] for rows in results)

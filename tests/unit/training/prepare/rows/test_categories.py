@@ -12,7 +12,7 @@ from millrace.dataset import Recipe
 from millrace.errors import UsageError
 from millrace.training.prepare import CutSplits, Preparation
 from millrace.training.prepare.rows import categories as room
-from tests.unit.training.prepare.rows.preparing import Prepared, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 START = datetime(2020, 1, 1)
 
@@ -123,8 +123,8 @@ def test_sixty_thousand_categories_are_possible(tmp_path: Path) -> None:
     assert codes(made) == list(range(1, rows + 1))
 
 
-def test_a_constant_for_nulls_is_stored_as_its_code(tmp_path: Path) -> None:
+def test_a_constant_for_nulls_is_one_of_the_categories(tmp_path: Path) -> None:
     table = facts(["a", None, "b", "c"] * 2)
-    assert prepare(tmp_path, entry(4, nulls={"c": "b"}), table).recipe.nulls == {"c": {"rule": "value", "value": 2}}
+    assert prepare(tmp_path, entry(4, nulls={"c": "b"}), table).recipe.nulls == {"c": {"rule": "value", "value": "b"}}
     with pytest.raises(UsageError, match="'other' is none of its categories in train"):
         prepare(tmp_path, entry(4, nulls={"c": "other"}), table)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.errors import UsageError
-from tests.unit.training.prepare.rows.preparing import prepare, preparation
+from tests.unit.training.prepare.rows.preparing import preparation, prepare
 
 ROWS = 50
 
@@ -33,8 +33,8 @@ def test_a_repeated_key_of_the_main_input_is_refused_with_both_counts(tmp_path: 
     ids = [*range(ROWS - 3), 9, 9, 4]
     message = refusal(tmp_path, "SELECT DISTINCT ON (id) id, part, a FROM facts", facts(id=ids))
     assert message.startswith(
-        "the key id, part is not unique in the main input 'facts': 50 rows have 47 keys; the first repeated one is (4, p), "
-        "in 2 rows"
+        "the key id, part is not unique in the main input 'facts': 50 rows have 47 keys; the first repeated one is "
+        "(4, p), in 2 rows"
     )
 
 

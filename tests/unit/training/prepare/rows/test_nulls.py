@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.errors import UsageError
-from tests.unit.training.prepare.rows.preparing import Prepared, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 ROWS = 60
 
@@ -66,14 +66,14 @@ def test_indicator_is_a_stored_feature(tmp_path: Path, kind: pa.DataType, values
     ("kind", "constant"), [(pa.float32(), -1), (pa.float64(), 0.5), (pa.uint8(), 255), (pa.bool_(), True)]
 )
 def test_a_constant_is_in_the_recipe_and_not_in_the_rows(tmp_path: Path, kind: pa.DataType, constant: Any) -> None:
-    found = made(tmp_path, [None, 1], kind, x=constant)
+    found = made(tmp_path, [None, constant], kind, x=constant)
     assert found.recipe.nulls == {"x": {"rule": "value", "value": constant}}
     assert found.table["x"].null_count == ROWS // 2
 
 
 @pytest.mark.parametrize("kind", [pa.int32(), pa.bool_(), pa.list_(pa.int8(), 2)])
 def test_nulls_without_a_rule_are_refused_with_their_number(tmp_path: Path, kind: pa.DataType) -> None:
-    value: Any = [1, 2] if pa.types.is_fixed_size_list(kind) else 1
+    value: Any = [1, 2] if pa.types.is_fixed_size_list(kind) else kind == pa.bool_() or 1
     with pytest.raises(UsageError, match=r"the feature 'x' of type .* is null in 20 of 60 rows, and nulls has no rule"):
         made(tmp_path, [value, None, value], kind)
 

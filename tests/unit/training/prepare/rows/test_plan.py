@@ -37,9 +37,9 @@ def test_key_and_by_come_first_and_features_of_one_type_are_neighbours() -> None
         nulls={"b": "indicator", "a": "mean"},
     )
     assert made.stored_schema(pa.bool_()) == pa.schema({
-        "id": pa.int64(), "day": pa.date32(), "target": pa.bool_(), "a": pa.float32(), "c": pa.float32(), "b": pa.int32(),
-        "e": pa.int32(), "kind": pa.uint16(), "place": pa.uint16(), "image": pa.list_(pa.float32(), 4), "d": pa.bool_(),
-        "b_is_null": pa.bool_(),
+        "id": pa.int64(), "day": pa.date32(), "target": pa.bool_(), "a": pa.float32(), "c": pa.float32(),
+        "b": pa.int32(), "e": pa.int32(), "kind": pa.uint16(), "place": pa.uint16(),
+        "image": pa.list_(pa.float32(), 4), "d": pa.bool_(), "b_is_null": pa.bool_(),
     })  # fmt: skip
 
 
@@ -135,7 +135,8 @@ def test_the_name_of_an_indicator_is_taken() -> None:
     ("kind", "value"),
     [
         (pa.int32(), "mean"), (pa.bool_(), "mean"), (pa.list_(NUMBER, 2), "mean"), (pa.int8(), 128), (pa.uint8(), -1),
-        (pa.int32(), 1.5), (pa.int32(), True), (pa.bool_(), 1), (NUMBER, "none"), (NUMBER, float("nan")), (NUMBER, True),
+        (pa.int32(), 1.5), (pa.int32(), True), (pa.bool_(), 1), (NUMBER, "none"), (NUMBER, float("nan")),
+        (NUMBER, True),
     ],
 )  # fmt: skip
 def test_a_rule_that_does_not_fit_the_type_is_refused(kind: pa.DataType, value: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from millrace.errors import UsageError
 from millrace.training.prepare import CutSplits, HashSplits
 from millrace.training.prepare.rows import canonical_text, order_number, split_number, split_of, weight_limits
-from tests.unit.training.prepare.rows.preparing import SPLITS, made_rows, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import SPLITS, made_rows, preparation, prepare
 
 ROWS = 3000
 
@@ -83,9 +83,11 @@ def test_one_thread_and_two_give_the_same_bytes(tmp_path: Path) -> None:
 def test_columns_of_all_types_are_stored(tmp_path: Path) -> None:
     rows = 200
     query = """
-        SELECT id, id % 7 AS day_number, DATE '2020-01-01' + CAST(id % 9 AS INTEGER) AS day, CAST(id AS HUGEINT) AS huge,
-               CAST(id AS DECIMAL(9, 2)) / 4 AS part, CAST(id / 4 AS DECIMAL(9, 2)) AS price, id % 2 = 0 AS even,
-               CAST([id, id + 1, id + 2] AS FLOAT[3]) AS image, CAST([[id], [2]] AS DECIMAL(9, 1)[1][2]) AS grid, pair
+        SELECT id, id % 7 AS day_number, DATE '2020-01-01' + CAST(id % 9 AS INTEGER) AS day,
+               CAST(id AS HUGEINT) AS huge, CAST(id AS DECIMAL(9, 2)) / 4 AS part,
+               CAST(id / 4 AS DECIMAL(9, 2)) AS price, id % 2 = 0 AS even,
+               CAST([id, id + 1, id + 2] AS FLOAT[3]) AS image,
+               CAST([[id], [2]] AS DECIMAL(9, 1)[1][2]) AS grid, pair
         FROM facts
     """
     pairs = pa.array([[i, -i] for i in range(rows)], pa.list_(pa.int16(), 2))

@@ -1,14 +1,12 @@
 """The recipe of prepared rows: statistics of train alone, as plain JSON."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from millrace.dataset import recipe_of
 from millrace.training.prepare import HashSplits
-from tests.unit.training.prepare.rows.preparing import Prepared, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 ROWS = 5000
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.training.prepare import HashSplits
-from tests.unit.training.prepare.rows.preparing import Prepared, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 ROWS = 4000
 

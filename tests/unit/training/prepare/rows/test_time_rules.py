@@ -11,7 +11,7 @@ import pytest
 
 from millrace.errors import UsageError
 from millrace.training.prepare import Preparation
-from tests.unit.training.prepare.rows.preparing import Prepared, prepare, preparation
+from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 START = datetime(2013, 1, 1)
 HOURS = 24 * 30
