@@ -15,6 +15,7 @@ import pytest
 from millrace.api import Store
 from millrace.api.store_dataset import Dataset
 from millrace.cli.app import run
+from millrace.load import LoadOptions
 from tests.unit.store.in_memory import cassandra, settings, store
 from tests.unit.training.models.own_entry.shop import ORDERS, customers, orders, prices
 
@@ -139,7 +140,7 @@ def test_batches_have_a_matrix_for_each_type_or_a_column_for_each_name(returns: 
 def test_rows_that_are_appended_leave_the_others_where_they_are(shop: Store, returns: Dataset) -> None:
     before = {row["id"]: (split, row["channel"]) for split, rows in stored_rows(returns).items() for row in rows}
     assert shop.prepare("returns", file=FILE).skipped == "unchanged"
-    shop.append("orders", orders(500, first=ORDERS))
+    shop.load("orders", orders(500, first=ORDERS), LoadOptions(mode="append"))
     shop.prepare("returns", file=FILE)
     newest = stored_rows(shop.dataset("returns"))
     after = {row["id"]: (split, row["channel"]) for split, rows in newest.items() for row in rows}
@@ -181,18 +182,21 @@ def test_the_command_line_prepares_trains_and_shows_it(
     kafka = shop.settings.kafka.model_copy(update={"bootstrap_servers": ""})
     shop.settings = shop.settings.model_copy(update={"kafka": kafka})
     file = ["--file", str(FILE)]
-    for command in (
-        ["prepare", "returns", *file, "--dry-run", "--head", "3"],
-        ["prepare", "returns", *file],
-        ["show", "returns"],
-        ["read", "returns", "--split", "val", "--head", "3"],
-        ["train", "returns", *file],
-        ["show", "returns_model@best"],
-    ):
-        code = run(command)
-        printed = capsys.readouterr()
-        assert code == 0, printed.err
-        print(f"$ {' '.join(command)}\n{printed.out}{printed.err}")
-    shown = " ".join(capsys.readouterr().out.split())
-    for text in ("size", "price", "train", "val", "test"):
-        assert text in shown
+    printed = {}
+    for name, command in {
+        "dry": ["prepare", "returns", *file, "--dry-run", "--head", "3"],
+        "prepare": ["prepare", "returns", *file],
+        "show": ["show", "returns"],
+        "read": ["read", "returns", "--split", "val", "--head", "3"],
+        "train": ["train", "returns", *file],
+        "model": ["show", "returns_model@best"],
+    }.items():
+        assert run(command) == 0
+        printed[name] = " ".join(capsys.readouterr().out.split())
+    assert "price_known_at timestamp" in printed["dry"]
+    assert "3,000, of which 45 were dropped; 45 null in weight" in printed["prepare"]
+    assert "made from customers@1-" in printed["show"]
+    assert "size fixed_size_list<item: float>[3]" in printed["show"]
+    assert "the first 3 of 710 rows" in printed["read"]
+    assert "test_auc 0.7" in printed["train"]
+    assert "made from returns@1-" in printed["model"]

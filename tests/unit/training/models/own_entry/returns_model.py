@@ -58,7 +58,9 @@ def score(files: Mapping[str, bytes], rows: pa.Table) -> Any:
     columns = {name: normalized(recipe, name, rows[name]) for name in ("items", "weight", "discount", "price", "age")}
     is_null = normalized(recipe, "age_is_null", rows["age"].is_null())
     batch = {
-        "features": np.stack([columns[name] for name in recipe["features"] if name in columns and name != "discount"], 1),
+        "features": np.stack(
+            [columns[name] for name in recipe["features"] if name in columns and name != "discount"], 1
+        ),
         "features_int16": columns["discount"][:, None],
         "features_bool": is_null[:, None],
         "size": np.array(rows["size"].to_pylist()),
