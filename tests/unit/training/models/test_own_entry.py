@@ -197,6 +197,6 @@ def test_the_command_line_prepares_trains_and_shows_it(
     assert "3,000, of which 45 were dropped; 45 null in weight" in printed["prepare"]
     assert "made from customers@1-" in printed["show"]
     assert "size fixed_size_list<item: float>[3]" in printed["show"]
-    assert "the first 3 of 710 rows" in printed["read"]
+    assert "age_is_null" in printed["read"]
     assert "test_auc 0.7" in printed["train"]
     assert "made from returns@1-" in printed["model"]
