@@ -57,7 +57,11 @@ class PreparePlan:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON, to be passed from task to task; the inputs are pairs, so that their order is kept."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**fields, "preparation": self.preparation.to_json(), "inputs": [list(pair) for pair in self.inputs.items()]}
+        return {
+            **fields,
+            "preparation": self.preparation.to_json(),
+            "inputs": [list(pair) for pair in self.inputs.items()],
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
