@@ -54,7 +54,7 @@ def make_prepare_plan(
         number=graph.next_number if published is None else published.number,
         hex=hexpart,
         parent=None if latest is None else latest.label,
-        codes_of=_codes_of(catalogue, graph.versions),
+        codes_of=codes_of(catalogue, graph.versions),
     )
     if published is not None and holder is not None:
         return replace(plan, published=True, parent=published.parent, holder=holder.label)
@@ -69,6 +69,41 @@ def recipe_named(catalogue: Catalogue, dataset: str, label: str) -> Recipe | Non
         return None
     version = next((version for version in catalogue.all_versions(dataset) if version.label == label), None)
     return None if version is None else _recipe(catalogue, version)
+
+
+def recipe_of_codes(catalogue: Catalogue, plan: PreparePlan) -> Recipe | None:
+    """Return the recipe whose category codes a plan keeps; None if there is none.
+
+    Older versions have the codes of a column that was no category in the version before.
+    """
+    recipe = recipe_named(catalogue, plan.dataset, plan.codes_of)
+    if recipe is None:
+        return None
+    categories = dict(recipe.categories)
+    versions = iter(VersionGraph(catalogue.all_versions(plan.dataset)).versions)
+    wanted = frozenset(plan.preparation.categories)
+    while not wanted <= categories.keys() and (version := next(versions, None)) is not None:
+        older = None if version.purged_at is not None else _recipe(catalogue, version)
+        categories = {**({} if older is None else older.categories), **categories}
+    return replace(recipe, categories=categories)
+
+
+def check_codes(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe) -> None:
+    """Raise ``StoreError`` if a version was published since the plan, and gives other codes to the same categories."""
+    versions = VersionGraph(catalogue.all_versions(plan.dataset)).versions
+    if any(version.hex == plan.hex and version.run == plan.run for version in versions):
+        return  # its own version is published already
+    newest = codes_of(catalogue, versions)
+    other = None if newest == plan.codes_of else recipe_named(catalogue, plan.dataset, newest)
+    others = {} if other is None else other.categories
+    for name, values in recipe.categories.items():
+        if any(own != their for own, their in zip(values, others.get(name, ()), strict=False)):
+            raise StoreError(
+                f"{plan.dataset}@{newest} was published meanwhile, and the same codes denote other values of {name!r}",
+                hint="prepare it again: the codes of that version are kept then",
+                dataset=plan.dataset,
+                column=name,
+            )
 
 
 def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> None:
@@ -133,7 +168,7 @@ def duckdb_version() -> str:
     return str(duckdb.__version__)
 
 
-def _codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
+def codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
     """Return the newest version whose recipe can be read, deleted ones included; empty if there is none.
 
     A deleted version may be restored. If its codes were not kept, one code could denote two values then.

@@ -33,7 +33,7 @@ from millrace.store import (
 )
 from millrace.training.prepare.engine import Engine, Scratch, estimate_scratch
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
-from millrace.training.prepare.planning import duckdb_version, recipe_named
+from millrace.training.prepare.planning import duckdb_version, recipe_of_codes
 from millrace.training.prepare.query import CheckedQuery, check_query
 from millrace.training.prepare.rows import TRAIN, PreparedRows, TrainStatistics, make_recipe, make_rows
 
@@ -122,7 +122,7 @@ def prepare_rows(
                 task.phase("query")
                 engine.run_query(query)
             with times.stage("join"):
-                earlier = recipe_named(Catalogue(cassandra), plan.dataset, plan.codes_of)
+                earlier = recipe_of_codes(Catalogue(cassandra), plan)
                 rows = make_rows(engine, preparation, query, earlier, task)
             task.set_total(_fetched(inputs) + sum(rows.split_rows.values()))
             with times.stage("write"):
