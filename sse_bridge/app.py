@@ -163,10 +163,13 @@ def _unavailable(reason: str) -> Response:
     return Response(f"{reason}\n", 503, {**_PLAIN_TEXT, "Retry-After": RETRY_AFTER_S})
 
 
-_MODULES = ("live", "feed", "run_states", "runs", "headline", "training", "formatting", "dom", "announcements", "tools")
+_MODULES = (
+    *("live", "feed", "run_states", "runs", "headline", "training", "model_metrics", "formatting", "dom"),
+    *("announcements", "tools"),
+)
 _MODULES_OF = {
     "page": (*_MODULES, "airflow", "outcome", "run_card", "task_row", "curves", "plot", "scales", "history"),
-    "datasets_page": (*_MODULES, "datasets", "dataset_table"),
+    "datasets_page": (*_MODULES, "outcome", "datasets", "dataset_table"),
 }
 """The modules that each page's script imports, so that a browser requests all of them at once."""
 

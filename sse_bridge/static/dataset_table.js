@@ -1,7 +1,7 @@
-// The table of datasets: a filter by name, columns that sort, and one row for each dataset.
+// The table of datasets: a filter by name, columns that sort, and one row for each dataset with its origins below it.
 
 import { arrange, make, path, setClass, setState, setText } from "./dom.js";
-import { arranged } from "./datasets.js";
+import { arranged, datasetIn } from "./datasets.js";
 import { amount, clock, duration } from "./formatting.js";
 
 const COLUMNS = [["Dataset", "name"], ["State", "state"], ["Version", null], ["Rows", "rows"], ["Rejects", "rejected"],
@@ -9,7 +9,7 @@ const COLUMNS = [["Dataset", "name"], ["State", "state"], ["Version", null], ["R
 const FAILED = new Set(["failed", "lost", "cancelled"]);
 
 export function makeTable() {
-  const table = { rows: new Map(), datasets: [], now: 0, text: "", order: "name", isReversed: false };
+  const table = { rows: new Map(), datasets: [], known: new Set(), now: 0, text: "", order: "name", isReversed: false };
   table.filter = make("input");
   table.filter.type = "search";
   table.filter.id = "filter";
@@ -52,14 +52,14 @@ function makeHead(table, title, order) {
 export function paintTable(table, datasets, now) {
   table.datasets = datasets;
   table.now = now;
-  const names = new Set(datasets.map(({ name }) => name));
-  for (const name of table.rows.keys()) if (!names.has(name)) table.rows.delete(name);
+  table.known = new Set(datasets.map(({ name }) => name));
+  for (const name of table.rows.keys()) if (!table.known.has(name)) table.rows.delete(name);
   show(table);
 }
 
 function show(table) {
   const shown = arranged(table.datasets, table);
-  arrange(table.body, shown.map((dataset) => rowOf(table, dataset)));
+  arrange(table.body, shown.flatMap((dataset) => rowsOf(table, dataset)));
   for (const { th, order } of table.heads) {
     const sort = order === null || order !== table.order ? null : table.isReversed ? "descending" : "ascending";
     if (sort === null) th.removeAttribute("aria-sort");
@@ -70,11 +70,12 @@ function show(table) {
   table.empty.hidden = shown.length > 0;
 }
 
-function rowOf(table, dataset) {
+function rowsOf(table, dataset) {
   if (!table.rows.has(dataset.name)) table.rows.set(dataset.name, makeRow(dataset.name));
   const row = table.rows.get(dataset.name);
   paintRow(row, dataset, table.now);
-  return row.tr;
+  paintLineage(row.lineage, dataset, table);
+  return dataset.madeFrom.length || dataset.madeInto.length ? [row.tr, row.lineage.tr] : [row.tr];
 }
 
 function makeRow(name) {
@@ -90,7 +91,44 @@ function makeRow(name) {
   const run = make("td", "last", row.link, " ", row.started, row.error);
   const state = make("td", "", row.state, " ", row.note, " ", row.late);
   row.tr = make("tr", "", head, state, row.version, row.rows, row.rejected, row.age, run);
+  row.tr.id = anchorOf(name);
+  row.lineage = makeLineage(name);
   return row;
+}
+
+const anchorOf = (name) => `dataset-${name}`;
+
+// The row below that of a dataset: the versions that its newest version was made from, and those made from the dataset.
+function makeLineage(name) {
+  const list = make("ul", "lineage");
+  list.ariaLabel = `Lineage of ${name}`;
+  const cell = make("td", "", list);
+  cell.colSpan = COLUMNS.length;
+  return { tr: make("tr", "more", cell), list, shown: "" };
+}
+
+function paintLineage(lineage, { madeFrom, madeInto }, table) {
+  const isKnown = (reference) => table.known.has(datasetIn(reference));
+  const shown = JSON.stringify([madeFrom, madeInto, [...madeFrom, ...madeInto].map(isKnown)]);
+  if (lineage.shown === shown) return;
+  lineage.shown = shown;
+  const line = (text, references) => make("li", "", text, ...references.flatMap((reference, index) => [
+    index ? ", " : " ", isKnown(reference) ? linkTo(reference, table) : reference,
+  ]));
+  lineage.list.replaceChildren(
+    ...(madeFrom.length ? [line("made from", madeFrom)] : []), ...(madeInto.length ? [line("made into", madeInto)] : []),
+  );
+}
+
+// A link to the row of a dataset, which the filter may hide.
+function linkTo(reference, table) {
+  const link = make("a", "", reference);
+  link.href = `#${encodeURIComponent(anchorOf(datasetIn(reference)))}`;
+  link.onclick = () => {
+    table.filter.value = table.text = "";
+    show(table);
+  };
+  return link;
 }
 
 const COMPARED_FIELDS = ["view", "state", "note", "isLate", "version", "rows", "rejected"];

@@ -1,8 +1,10 @@
-// The datasets that runs load, from the events of these runs alone.
+// The datasets that runs load, prepare or train, from the events of these runs alone.
 
+import { originsOf } from "./outcome.js";
 import { startOf } from "./runs.js";
 
-const LOAD_KINDS = new Set(["plan", "load", "publish"]);
+const LOAD_KINDS = new Set(["plan", "load", "publish", "prepare"]);
+const MODEL = "_model"; // the end of the name of a dataset of models
 const STATES = ["failed", "lost", "late", "stalled", "retrying", "running", "queued", "cancelled", "succeeded", "skipped"];
 const ROW_ORDERS = new Map([
   ["name", () => 0],
@@ -15,7 +17,7 @@ const ROW_ORDERS = new Map([
 
 const loads = new WeakMap(); // a view of a run is replaced when an event of the run arrives
 
-// What a run reports of a dataset; null for a run that neither loads one nor checks its age.
+// What a run reports of a dataset; null for a run that neither makes a version of one nor checks its age.
 function loadOf(view) {
   if (!loads.has(view)) loads.set(view, read(view));
   return loads.get(view);
@@ -23,13 +25,13 @@ function loadOf(view) {
 
 function read({ tasks }) {
   const named = tasks.filter(({ data }) => data.dataset);
-  const load = named.find(({ data }) => LOAD_KINDS.has(data.kind));
+  const load = named.find(({ data }) => LOAD_KINDS.has(data.kind)) ?? named.find(makesModel);
   const check = named.find(({ data }) => data.kind === "check" && typeof data.result?.late === "boolean");
   if (!load && !check) return null;
-  const results = load ? named.filter(({ data, state }) => state === "succeeded" && isOutcome(data.result)).reverse() : [];
+  const results = load ? named.filter((task) => isMade(task) && isOutcome(task.data.result)).reverse() : [];
   const rejected = named.map(({ data }) => data.result?.rejected).filter(Number.isFinite);
   return {
-    dataset: (load ?? check).data.dataset,
+    dataset: (load && isModel(load.data) && load.data.result.dataset) || (load ?? check).data.dataset,
     isCheck: !load,
     isLate: check?.data.result.late ?? false,
     started: Math.min(...named.map(startOf)),
@@ -39,7 +41,12 @@ function read({ tasks }) {
   };
 }
 
-const isOutcome = (result) => typeof result?.version === "string" && Number.isFinite(result.rows);
+const isModel = ({ result }) => result?.kind === "model";
+// A task that trains reports the dataset of its model at its end at the latest; others only read a dataset.
+const makesModel = ({ data }) => data.kind === "train" && (isModel(data) || data.dataset.endsWith(MODEL));
+// A training is skipped if its model exists already; the result then names that model.
+const isMade = ({ data, state }) => state === "succeeded" || (state === "skipped" && isModel(data));
+const isOutcome = (result) => typeof result?.version === "string" && (Number.isFinite(result.rows) || result.kind === "model");
 const numberOf = (version) => Number.parseInt(version, 10) || 0;
 
 // The datasets with their last run, and the newest version that a run reported. `made` is the time of the first report
@@ -54,8 +61,23 @@ export function datasetsOf(runStates) {
     reports.get(load.dataset).push({ ...load, run, view });
   }
   const datasets = [...reports].map(([name, runs]) => datasetOf(name, runs.sort((a, b) => b.started - a.started || b.run.order - a.run.order)));
-  return datasets.filter((dataset) => dataset.run);
+  return withMadeInto(datasets.filter((dataset) => dataset.run));
 }
+
+// Adds to each dataset the newest versions of the others that were made from it.
+function withMadeInto(datasets) {
+  const made = new Map();
+  for (const { name, version, madeFrom } of datasets) {
+    for (const input of new Set(madeFrom.map(datasetIn))) {
+      if (!made.has(input)) made.set(input, []);
+      made.get(input).push(`${name}@${version}`);
+    }
+  }
+  return datasets.map((dataset) => ({ ...dataset, madeInto: (made.get(dataset.name) ?? []).sort() }));
+}
+
+// The dataset of a version: flights of flights@12-3fa9c1.
+export const datasetIn = (reference) => reference.split("@", 1)[0];
 
 // `runs` are the newest first.
 function datasetOf(name, runs) {
@@ -66,7 +88,7 @@ function datasetOf(name, runs) {
   const ofVersion = outcomes.filter(({ result }) => numberOf(result.version) === number);
   const first = ofVersion.findLast(({ result }) => !result.skipped) ?? ofVersion.at(-1);
   const check = runs.find(({ isCheck }) => isCheck);
-  const isUnchanged = Boolean(last?.result?.skipped) && last.view.state === "succeeded";
+  const isUnchanged = Boolean(last?.result?.skipped) && ["succeeded", "skipped"].includes(last.view.state);
   const result = ofVersion[0]?.result;
   return {
     name,
@@ -76,8 +98,9 @@ function datasetOf(name, runs) {
     state: isUnchanged ? "skipped" : last?.view.state,
     note: isUnchanged ? String(last.result.skipped) : "",
     version: result?.version ?? null,
-    rows: !result || result.kind === "bytes" ? null : result.total_rows ?? result.rows,
+    rows: !result || ["bytes", "model"].includes(result.kind) ? null : result.total_rows ?? result.rows,
     rejected: ofLoads.find(({ rejected }) => rejected !== null)?.rejected ?? null,
+    madeFrom: result ? originsOf(result) : [],
     made: first?.sent ?? null,
     isOlder: Boolean(first?.result.skipped),
     isLate: Boolean(check?.isLate) && !(first && !first.result.skipped && first.sent > check.sent),

@@ -1,9 +1,12 @@
 // One line with the work of a run and its progress: the same rules as pipeline/millrace/progress/headline.py.
 
 import { amount, clean, counted } from "./formatting.js";
+import { metricLines } from "./model_metrics.js";
 import { trainingPosition } from "./training.js";
 
 const MESSAGE_MAX = 200;
+const SPLITS_MAX = 4;
+const METRICS_SHOWN = 2;
 const BY_DAG = new Map([
   ["ingest", "load"], ["maintain", "maintenance"], ["prepare", "prepare"], ["train", "train"], ["warm", "warm"],
 ]);
@@ -59,6 +62,8 @@ function firstLine(text) {
 // The outcome of a run that succeeded or was skipped.
 function outcome(work, tasks, result, total) {
   if (work === "load" && result) return loaded(result);
+  if (work === "prepare" && result?.split_rows) return prepared(result);
+  if (work === "train" && result?.kind === "model") return trained(result);
   if (work === "load") return total?.done ? `${counted({ ...total, total: null })} loaded` : "nothing to load";
   const messages = tasks.map((task) => task.data.message).filter(Boolean).map(firstLine);
   if (work === "prepare" && result?.rows) return `${amount(result.rows)} rows in the version`;
@@ -73,6 +78,20 @@ function loaded(result) {
   const { rows, total_rows: totalRows = rows } = result;
   if (append || totalRows !== rows) return `${amount(rows)} rows added, ${amount(totalRows)} in the version`;
   return `${amount(rows)} rows loaded`;
+}
+
+// A version of training data: its rows, and those of each split unless there are many.
+function prepared(result) {
+  if (result.skipped) return `${result.dataset ?? ""}@${result.version} is ${result.skipped}`;
+  const rows = `${amount(result.total_rows ?? result.rows)} rows`;
+  const splits = Object.entries(result.split_rows).map(([name, count]) => `${name} ${amount(count)}`);
+  return splits.length && splits.length <= SPLITS_MAX ? `${rows}: ${splits.join(", ")}` : rows;
+}
+
+// A model: its version and its first metrics, those with a baseline first.
+function trained({ dataset = "", version, metrics = {} }) {
+  const lines = metricLines(metrics).sort((a, b) => b.hasBaseline - a.hasBaseline).slice(0, METRICS_SHOWN);
+  return [`${dataset}@${version}`, ...lines.map(({ name, text }) => `${name} ${text}`)].join(", ");
 }
 
 // The progress of a run that has begun and is not over.
@@ -97,10 +116,11 @@ function course(work, tasks, total) {
 function stepProgress(tasks) {
   const reports = tasks.map((task) => task.data).filter((data) => data.done !== undefined);
   if (!reports.length) return "";
-  const [{ unit, message, phase }] = reports;
+  const [{ kind, unit, message, phase }] = reports;
   const same = reports.filter((data) => data.unit === unit);
   const done = same.reduce((a, data) => a + data.done, 0);
   const total = same.some((data) => data.total === null) ? null : same.reduce((a, data) => a + data.total, 0);
   if (!done && !total) return firstLine(message || phase);
-  return [trainingPosition(tasks), counted({ done, total, unit })].filter(Boolean).join(", ");
+  const where = kind === "prepare" ? phase : trainingPosition(tasks); // the count does not move while a query runs
+  return [firstLine(where), counted({ done, total, unit })].filter(Boolean).join(", ");
 }

@@ -1,20 +1,54 @@
-// The version that a load made, as a table: the same rules as sse_bridge/outcome.py.
+// The version or model that a run made, as a table: the same rules as sse_bridge/outcome.py.
 
 import { headRow, make, setText } from "./dom.js";
-import { amount } from "./formatting.js";
+import { amount, clean } from "./formatting.js";
+import { metricLines } from "./model_metrics.js";
 
 export function factsOf(result) {
-  const { rows, total_rows: totalRows = rows } = result;
-  const lines = [["Version", `${result.dataset ?? ""}@${result.version}`]];
-  if (result.kind !== "bytes") {
-    const added = ["append", "incremental"].includes(result.mode) || totalRows !== rows;
-    lines.push(...(added ? [["Rows added", amount(rows)], ["Rows in the version", amount(totalRows)]] : [["Rows", amount(rows)]]));
-  }
-  for (const [name, label] of [["raw_bytes", "Raw size"], ["stored_bytes", "Stored size"]]) {
-    if (name in result) lines.push([label, amount(result[name], "bytes")]);
-  }
-  return lines;
+  const lines = result.kind === "model"
+    ? [...metricLines(result.metrics ?? {}).map(({ name, text }) => [name, text]), ...tagLine(result)]
+    : [...rowLines(result), ...preparedLines(result), ...sizeLines(result)];
+  const all = [["Version", `${result.dataset ?? ""}@${result.version}`], ...lines, ...originLine(result)];
+  return all.map(([label, value]) => [clean(label), clean(value)]);
 }
+
+function rowLines({ kind, mode, rows, total_rows: totalRows = rows, split_rows: splitRows }) {
+  if (kind === "bytes") return [];
+  if (splitRows) return [["Rows", amount(totalRows)]];
+  const isAdded = ["append", "incremental"].includes(mode) || totalRows !== rows;
+  return isAdded ? [["Rows added", amount(rows)], ["Rows in the version", amount(totalRows)]] : [["Rows", amount(rows)]];
+}
+
+// The rows of each split and its classes, and the rows of the main input that were dropped.
+function preparedLines({ split_rows: splits = {}, class_rows: classes = {}, rows_in: rowsIn, dropped = {} }) {
+  return [
+    ...Object.entries(splits).map(([name, rows]) => [`Rows in ${name}`, amount(rows) + classesOf(classes[name] ?? {})]),
+    ...(rowsIn === undefined ? [] : [["Rows of the main input", amount(rowsIn)]]),
+    ...Object.entries(dropped).map(([reason, rows]) => [`Dropped: ${reason}`, amount(rows)]),
+  ];
+}
+
+function classesOf(rows) {
+  const texts = Object.entries(rows).map(([name, count]) => `${name} ${amount(count)}`);
+  return texts.length ? ` (${texts.join(", ")})` : "";
+}
+
+function sizeLines(result) {
+  if (result.skipped) return []; // the sizes count what this run has written
+  const sizes = [["raw_bytes", "Raw size"], ["stored_bytes", "Stored size"]];
+  return sizes.filter(([name]) => name in result).map(([name, label]) => [label, amount(result[name], "bytes")]);
+}
+
+const tagLine = ({ best }) =>
+  (best === undefined ? [] : [["Tag", best ? "best" : "none: it is not better than the best model"]]);
+
+function originLine(result) {
+  const inputs = originsOf(result);
+  return inputs.length ? [["Made from", inputs.join(", ")]] : [];
+}
+
+// The versions that a version was made from, such as flights@12-3fa9c1.
+export const originsOf = ({ inputs = {} }) => [...new Set(Object.values(inputs))];
 
 export function furtherColumns({ columns = [], columns_total: total }) {
   const further = Number.isInteger(total) ? total - columns.length : 0;

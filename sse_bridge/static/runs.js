@@ -5,7 +5,8 @@ import { headlineOf } from "./headline.js";
 
 export const TERMINAL = new Set(["succeeded", "failed", "cancelled", "skipped"]);
 const ENDS = ["failed", "lost", "cancelled", "succeeded", "skipped"];
-const AFTER_LOAD = new Set(["verify", "publish", "warm"]);
+const WRITING = new Set(["load", "prepare"]);
+const AFTER_WRITING = new Set(["verify", "publish", "warm"]);
 const LEFT_AFTER_S = 5; // a younger rate does not predict the time left
 const LEFT_MAX_S = 1e9; // longer times are not shown; a rate near zero gives unbounded times
 
@@ -58,10 +59,10 @@ function inOrder(tasks) {
   });
 }
 
-// The outcome of the run that the last succeeded step reported: version, rows, bytes, columns.
+// The outcome of the run that the last succeeded step reported: a version or a model.
 function resultOf(tasks) {
   const results = tasks.filter((task) => task.state === "succeeded" && task.data.result).map((task) => task.data.result);
-  return results.reverse().find((result) => "version" in result && "rows" in result) ?? null;
+  return results.reverse().find((result) => "version" in result && ("rows" in result || result.kind === "model")) ?? null;
 }
 
 // The progress of the run's main work, and its total in the whole run. With a plan the main work is loading, and the
@@ -84,7 +85,7 @@ function totalOf(tasks, state) {
     total = planned.total;
   } else {
     groups = [...groups.values()];
-    if (groups.some(({ kind }) => kind === "load")) groups = groups.filter(({ kind }) => !AFTER_LOAD.has(kind));
+    if (groups.some(({ kind }) => WRITING.has(kind))) groups = groups.filter(({ kind }) => !AFTER_WRITING.has(kind));
     if (!groups.length) return null;
     const took = (group) => sum(group.tasks.map((task) => task.data.elapsed_s));
     chosen = groups.reduce((a, b) => (took(b) > took(a) ? b : a));

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from millrace.api.loading import Loading
 from millrace.api.maintenance import Maintenance
@@ -17,12 +17,15 @@ from millrace.dataset import Recipe, recipe_of
 from millrace.errors import UsageError, VersionNotFoundError
 from millrace.load import LoadOptions, LoadReport, RunRecord, make_plan
 from millrace.names import new_run_id
-from millrace.progress import ProgressTask, null_task
+from millrace.progress import ProgressTask, fitting, null_task
 from millrace.sources import SourceOptions
 from millrace.store import Version
 
 if TYPE_CHECKING:
     from millrace.training import ModelOrigin, ModelReport, TrainingFunction
+
+_EVENT_METRICS_BYTES_MAX: Final = 12_000
+"""An event of progress has room for a result of 16 kB."""
 
 
 class Models(Maintenance, Loading, Reading):
@@ -236,8 +239,8 @@ def _report_result(report: ModelReport, task: ProgressTask) -> None:
         kind="model",
         dataset=report.dataset,
         version=report.version,
-        data=report.data,
-        metrics=dict(report.metrics),
+        inputs={"data": report.data},
+        metrics=fitting(report.metrics, _EVENT_METRICS_BYTES_MAX),
         best=report.best,
         skipped=report.skipped,
     )

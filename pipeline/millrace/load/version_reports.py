@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -15,12 +15,17 @@ from millrace.load.columns import reported_columns
 from millrace.load.lists import page_sums
 from millrace.load.report import LoadReport
 from millrace.load.report_parts import SourceFacts
-from millrace.progress import short_text
+from millrace.progress import fitting, short_text
 from millrace.sources import SourceWarning
 from millrace.store import Catalogue, PageRef, UnderReplicated, Version
 
 _EVENT_TEXT_MAX: Final = 100
 _EVENT_COLUMNS_BYTES_MAX: Final = 8_000
+_EVENT_COLUMNS_OF_PREPARED_BYTES_MAX: Final = 4_000
+"""Fewer, because the facts of a preparation need room, too."""
+_EVENT_FACT_BYTES_MAX: Final = {"inputs": 3_000, "dropped": 1_500, "split_rows": 1_500}
+_EVENT_CLASSES_MAX: Final = 8
+_EVENT_CLASS_BYTES_MAX: Final = 1_500
 _OUTCOME_FIELDS: Final = (
     *("dataset", "version", "kind", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "rejected", "skipped"),
 )
@@ -30,19 +35,42 @@ def outcome(report: LoadReport, schema: pa.Schema) -> dict[str, Any]:
     """Return the result of a load for its last event, from which the live page makes a table: JSON of at most 16 kB.
 
     ``columns`` holds name and type of the first columns, as many as fit; ``columns_total`` counts all of them. ``rows``
-    and the bytes count the data that this load added; ``total_rows`` counts the rows of the version.
+    and the bytes count the data that this load added; ``total_rows`` counts the rows of the version. The result of a
+    preparation also has ``inputs``, ``rows_in``, ``dropped``, ``split_rows`` and ``class_rows``.
     """
     columns = reported_columns(
         schema,
-        size_max=_EVENT_COLUMNS_BYTES_MAX,
+        size_max=_EVENT_COLUMNS_BYTES_MAX if report.training is None else _EVENT_COLUMNS_OF_PREPARED_BYTES_MAX,
         size_of=lambda text: len(ascii(text)),  # in an event, a character outside ASCII takes up to twelve bytes
         to_text=partial(short_text, length_max=_EVENT_TEXT_MAX),
     )
     return {
         **{name: getattr(report, name) for name in _OUTCOME_FIELDS},
+        **({} if report.training is None else _prepared_facts(report.training)),
         "columns": [list(pair) for pair in columns],
         "columns_total": len(schema),
     }
+
+
+def _prepared_facts(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a preparation that the live page shows; of long ones the first parts."""
+    splits: Mapping[str, Mapping[str, Any]] = training["splits"]
+    facts = {
+        "inputs": training["inputs"],
+        "dropped": {short_text(reason, _EVENT_TEXT_MAX): rows for reason, rows in training["dropped"].items()},
+        "split_rows": {name: figures["rows"] for name, figures in splits.items()},
+    }
+    fitted = {name: fitting(facts[name], bytes_max) for name, bytes_max in _EVENT_FACT_BYTES_MAX.items()}
+    return {"rows_in": training["rows_in"], **fitted, "class_rows": _class_rows(training["classes"], splits)}
+
+
+def _class_rows(classes: Sequence[Any] | None, splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the rows of each class in each split; empty without classes, and for many of them."""
+    if not classes or len(classes) > _EVENT_CLASSES_MAX:
+        return {}
+    names = [short_text(str(each).lower() if isinstance(each, bool) else each, _EVENT_TEXT_MAX) for each in classes]
+    rows = {name: dict(zip(names, figures["classes"], strict=True)) for name, figures in splits.items()}
+    return fitting(rows, _EVENT_CLASS_BYTES_MAX)
 
 
 def version_report(

@@ -28,13 +28,14 @@ from millrace.progress.event import (
 from millrace.progress.formatting import amount, clean, duration
 from millrace.progress.identity import TaskIdentity, TaskPosition, attempt_now, is_counted, partition_of
 from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState
+from millrace.progress.model_metrics import metric_lines
 from millrace.progress.reporter import ProgressTask, null_task, task
 from millrace.progress.runs import RUN_QUIET_S, RunState, is_over, left_s_of, state_of_run, tasks_in_order
 from millrace.progress.sinks import MemorySink, NullSink, Sink
 from millrace.progress.topic import create_topic
 from millrace.progress.training import ranks_of, training_facts, training_notes
 from millrace.progress.validation import validate_event
-from millrace.progress.values import short_text
+from millrace.progress.values import fitting, short_text
 
 if TYPE_CHECKING:
     from millrace.settings import KafkaSettings
@@ -60,10 +61,12 @@ __all__ = [
     "create_topic",
     "duration",
     "encode_event",
+    "fitting",
     "is_counted",
     "is_over",
     "kafka_sink",
     "left_s_of",
+    "metric_lines",
     "null_task",
     "partition_of",
     "producer_role",

@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from millrace.progress.formatting import amount, clean, counted
 from millrace.progress.merge import RunKey, TaskState
+from millrace.progress.model_metrics import metric_lines
 from millrace.progress.training import training_position
 from millrace.progress.values import short_text
 
 _MESSAGE_MAX: Final = 200
+_SPLITS_MAX: Final = 4
+_METRICS_SHOWN: Final = 2
 _BY_DAG: Final = {
     "ingest": "load",
     "maintain": "maintenance",
@@ -101,6 +104,10 @@ def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | Non
     """Describe the outcome of a run that succeeded or was skipped."""
     if work == "load" and result is not None:
         return _loaded(result)
+    if work == "prepare" and result is not None and "split_rows" in result:
+        return _prepared(result)
+    if work == "train" and result is not None and result.get("kind") == "model":
+        return _trained(result)
     if work == "load":
         return f"{counted(total.done, None, total.unit)} loaded" if total and total.done else "nothing to load"
     messages = [_first_line(message) for task in tasks if (message := task.data.get("message"))]
@@ -123,6 +130,22 @@ def _loaded(result: dict[str, Any]) -> str:
     if result.get("mode") in _APPENDS or total_rows != rows:
         return f"{amount(rows)} rows added, {amount(total_rows)} in the version"
     return f"{amount(rows)} rows loaded"
+
+
+def _prepared(result: dict[str, Any]) -> str:
+    """Describe a version of training data: its rows, and those of each split unless there are many."""
+    if result.get("skipped"):
+        return f"{result.get('dataset', '')}@{result['version']} is {result['skipped']}"
+    rows = f"{amount(result.get('total_rows', result['rows']))} rows"
+    splits = [f"{name} {amount(count)}" for name, count in result["split_rows"].items()]
+    return f"{rows}: {', '.join(splits)}" if 0 < len(splits) <= _SPLITS_MAX else rows
+
+
+def _trained(result: dict[str, Any]) -> str:
+    """Describe a model: its version and its first metrics, those with a baseline first."""
+    version = f"{result.get('dataset', '')}@{result['version']}"
+    lines = sorted(metric_lines(result.get("metrics", {})), key=lambda line: line.baseline is None)[:_METRICS_SHOWN]
+    return ", ".join([version, *(f"{line.name} {line.text}" for line in lines)])
 
 
 def _course(work: str, tasks: Sequence[TaskState], total: Total | None) -> str:
@@ -154,5 +177,7 @@ def _step_progress(tasks: Sequence[TaskState]) -> str:
     done = sum(data["done"] for data in same)
     total = None if any(data["total"] is None for data in same) else sum(data["total"] for data in same)
     if done or total:
-        return ", ".join(filter(None, (training_position(tasks), counted(done, total, unit))))
+        # The count does not move while a query runs.
+        where = reports[0]["phase"] if reports[0].get("kind") == "prepare" else training_position(tasks)
+        return ", ".join(filter(None, (_first_line(where), counted(done, total, unit))))
     return _first_line(reports[0]["message"] or reports[0]["phase"])

@@ -19,7 +19,8 @@ RUN_QUIET_S: Final = 15.0
 """Time without an event after which a run counts as over: a scheduler starts the next task with a delay."""
 
 _ENDS: Final = ("failed", "lost", "cancelled", "succeeded", "skipped")
-_AFTER_LOAD: Final = frozenset({"verify", "publish", "warm"})
+_WRITING: Final = frozenset({"load", "prepare"})
+_AFTER_WRITING: Final = frozenset({"verify", "publish", "warm"})
 _LEFT_AFTER_S: Final = 5.0
 """Before this elapsed time the rate is too uncertain to estimate the time left."""
 _LEFT_MAX_S: Final = 1e9
@@ -114,9 +115,13 @@ def _start_s(task: TaskState) -> float:
 
 
 def result_of(tasks: Iterable[TaskState]) -> dict[str, Any] | None:
-    """Return the outcome that the last successful step reported (version, rows, bytes, columns), or ``None``."""
+    """Return the outcome that the last successful step reported (a version or a model), or ``None``."""
     results = [task.data["result"] for task in tasks if task.state == "succeeded" and task.data.get("result")]
-    return next((result for result in reversed(results) if "version" in result and "rows" in result), None)
+    return next(filter(_is_outcome, reversed(results)), None)
+
+
+def _is_outcome(result: dict[str, Any]) -> bool:
+    return "version" in result and ("rows" in result or result.get("kind") == "model")
 
 
 def left_s_of(task: TaskState) -> float | None:
@@ -130,8 +135,8 @@ def left_s_of(task: TaskState) -> float | None:
 def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
     """Return the amounts done and in total of the run's main work.
 
-    In a run with a plan the main work is loading, and the plan gives the total from the start. In other runs it is the
-    kind of work that took the most time; verify, publish and warm do not count in a run with a load.
+    In a load with a plan the main work is loading, and the plan gives the total from the start. In other runs it is the
+    kind of work that took the most time; verify, publish and warm do not count in a run that loads or prepares.
     """
     groups: dict[tuple[str, str], list[TaskState]] = {}
     planned: dict[str, Any] | None = None
@@ -146,8 +151,8 @@ def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
         total: float | None = planned["total"]
         chosen = groups.get((kind, unit), [])
     else:
-        if any(key[0] == "load" for key in groups):
-            groups = {key: group for key, group in groups.items() if key[0] not in _AFTER_LOAD}
+        if any(key[0] in _WRITING for key in groups):
+            groups = {key: group for key, group in groups.items() if key[0] not in _AFTER_WRITING}
         if not groups:
             return None
         (kind, unit), chosen = max(groups.items(), key=lambda each: sum(t.data["elapsed_s"] for t in each[1]))

@@ -104,6 +104,13 @@ _RESULT: Final[dict[str, Check]] = {
     "raw_bytes": _count,
     "stored_bytes": _count,
     "columns": _list_of(_pair_of(_text, _text), 1_000),
+    "inputs": _mapping_of(_text),
+    "rows_in": _count,
+    "dropped": _mapping_of(_count),
+    "split_rows": _mapping_of(_count),
+    "class_rows": _mapping_of(_mapping_of(_count)),
+    "metrics": _mapping_of(_number),
+    "best": lambda value: isinstance(value, bool),
 }
 _WHERE_GIVEN: Final[dict[str, Check]] = {
     "error": _ERROR_OR_NULL,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -25,3 +27,14 @@ def finite_number(value: Any) -> float | int | None:
     if not math.isfinite(number):
         return None
     return int(number) if not isinstance(value, float) and number.is_integer() else number
+
+
+def fitting(values: Mapping[str, Any], bytes_max: int) -> dict[str, Any]:
+    """Return the first values of a mapping, as many as have room in ``bytes_max`` bytes of JSON."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        bytes_max -= len(json.dumps([name, value])) + 2
+        if bytes_max < 0:
+            break
+        kept[name] = value
+    return kept

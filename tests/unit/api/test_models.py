@@ -191,6 +191,17 @@ def test_curves_and_metrics_are_those_of_the_task(store: Store, data: str) -> No
     last = [event["data"] for event in sink.events if not event["source"].endswith("/curves")][-1]
     assert last["result"]["version"] == report.version
     assert last["result"]["metrics"] == dict(report.metrics)
+    assert (last["result"]["kind"], last["result"]["inputs"]) == ("model", {"data": report.data})
+
+
+def test_the_first_of_many_metrics_have_room_in_the_result_of_the_task(store: Store, data: str) -> None:
+    def train(job: TrainingJob) -> TrainedModel:
+        return TrainedModel({f"metric {number:05}": 0.5 for number in range(5_000)}, {"w": b"1"})
+
+    sink = MemorySink()
+    with progress_task(TaskIdentity("cli", "run", "train"), kind="train", sinks=[sink]) as task:
+        assert len(store.train(train, data, task=task).metrics) == 5_000
+    assert 100 < len(sink.events[-1]["data"]["result"]["metrics"]) < 5_000
 
 
 def test_a_negative_seed_is_refused(store: Store, data: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -58,3 +60,53 @@ def test_the_result_has_the_first_of_many_columns_and_their_number(name: str) ->
     assert 5 < len(result["columns"]) < 5_000
     assert len(json.dumps(result)) <= RESULT_BYTES_MAX
     assert all(len(text) <= 100 for pair in result["columns"] for text in pair)
+
+
+TRAINING: dict[str, Any] = {
+    "inputs": {"flights": "flights@12-3fa9c1", "weather": "weather@3-3fa9c1"},
+    "rows_in": 336_776,
+    "dropped": {"no target": 9_430},
+    "classes": [False, True],
+    "splits": {"train": {"rows": 300, "classes": [200, 100]}, "test": {"rows": 30, "classes": [20, 10]}},
+    "spilled_bytes": 0,
+    "changes": None,
+}
+
+
+def test_the_result_of_a_preparation_has_inputs_splits_classes_and_dropped_rows() -> None:
+    result = outcome(replace(REPORT, training=TRAINING), pa.schema([("a", pa.int64())]))
+    assert {name: result[name] for name in ("inputs", "rows_in", "dropped", "split_rows", "class_rows")} == {
+        "inputs": TRAINING["inputs"],
+        "rows_in": 336_776,
+        "dropped": {"no target": 9_430},
+        "split_rows": {"train": 300, "test": 30},
+        "class_rows": {"train": {"false": 200, "true": 100}, "test": {"false": 20, "true": 10}},
+    }
+    assert result["columns"] == [["a", "int64"]]
+
+
+def test_the_result_of_a_preparation_without_classes_or_with_many_has_no_rows_of_classes() -> None:
+    splits = {"train": {"rows": 300, "classes": None}}
+    for classes in (None, list(range(9))):
+        report = replace(REPORT, training={**TRAINING, "classes": classes, "splits": splits})
+        assert outcome(report, pa.schema([]))["class_rows"] == {}
+
+
+@pytest.mark.parametrize("text", ["c{}", "\N{GRINNING FACE}" * 200 + "{}", '"\\\n{}'])
+def test_the_result_of_any_preparation_has_room_in_an_event(text: str) -> None:
+    names = [text.format(number) for number in range(3_000)]
+    report = replace(
+        REPORT,
+        training={
+            **TRAINING,
+            "inputs": {name: f"{'d' * 48}@1-3fa9c1" for name in names},
+            "dropped": dict.fromkeys(names, 2**53),
+            "classes": names[:8],
+            "splits": {f"{'s' * 48}{name}": {"rows": 2**53, "classes": [2**53] * 8} for name in range(3_000)},
+        },
+    )
+    result = outcome(report, pa.schema([(name, pa.float32()) for name in names]))
+    assert len(json.dumps(result)) <= RESULT_BYTES_MAX
+    assert result["inputs"]
+    assert result["dropped"]
+    assert len(result["split_rows"]) > 3

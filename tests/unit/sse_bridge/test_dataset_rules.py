@@ -133,6 +133,68 @@ def test_runs_that_load_nothing_show_no_dataset(show: Show) -> None:
     assert show(events)["datasets"] == []
 
 
+def prepared(run: str, at_s: float, version: str, inputs: dict[str, str], dataset: str = "late") -> list[Event]:
+    """Return the events of a preparation that published a version."""
+    outcome = {"dataset": dataset, "version": version, "rows": 9, "total_rows": 9, "split_rows": {"train": 9}}
+    return [
+        event(run, "prepare", at_s, "succeeded", dataset),
+        event(run, "publish", at_s + 1, "succeeded", dataset, result={**outcome, "inputs": inputs}),
+    ]
+
+
+def trained(run: str, at_s: float, data: str, state: str = "succeeded", **result: Any) -> Event:
+    """Return the last event of a training."""
+    model = {"kind": "model", "dataset": "late_model", "version": "1-3fa9c1", "inputs": {"data": data}, "metrics": {}}
+    return event(run, "train", at_s, state, "late_model", result={**model, **result})
+
+
+def lineage(page: dict[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
+    return {each["name"]: (each["madeFrom"], each["madeInto"]) for each in page["datasets"]}
+
+
+def test_each_dataset_has_the_versions_that_it_was_made_from_and_those_made_from_it(show: Show) -> None:
+    events = [
+        *loaded("a", 0, "1-3fa9c1", 10),
+        *prepared("b", 10, "1-3fa9c1", {"f": "flights@1-3fa9c1", "g": "flights@1-3fa9c1", "w": "weather@4-3fa9c1"}),
+        *prepared("c", 20, "7-3fa9c1", {"flights": "flights@1-3fa9c1"}, "early"),
+        trained("d", 30, "late@1-3fa9c1"),
+    ]
+    assert lineage(show(events)) == {
+        "flights": ([], ["early@7-3fa9c1", "late@1-3fa9c1"]),
+        "late": (["flights@1-3fa9c1", "weather@4-3fa9c1"], ["late_model@1-3fa9c1"]),
+        "early": (["flights@1-3fa9c1"], []),
+        "late_model": (["late@1-3fa9c1"], []),
+    }
+
+
+def test_the_lineage_is_that_of_the_newest_version(show: Show) -> None:
+    events = [
+        *prepared("a", 0, "1-3fa9c1", {"flights": "flights@1-3fa9c1"}),
+        *prepared("b", 10, "2-3fa9c1", {"trips": "trips@1-3fa9c1"}),
+        event("c", "prepare", 20, "failed", "late", error={"type": "E", "message": "m"}),
+        *loaded("d", 0, "1-3fa9c1", 10),
+    ]
+    assert lineage(show(events)) == {"late": (["trips@1-3fa9c1"], []), "flights": ([], [])}
+
+
+def test_a_model_is_a_dataset_with_a_version_and_without_rows(show: Show) -> None:
+    one(show([trained("a", 0, "late@1-3fa9c1")]), name="late_model", version="1-3fa9c1", rows=None, state="succeeded")
+    one(show([event("a", "train", 0, "running", "late_model")]), name="late_model", version=None, state="running")
+    failed = event("a", "train", 0, "failed", "late_model", error={"type": "E", "message": "m"})
+    one(show([failed]), name="late_model", state="failed")
+
+
+def test_a_training_of_an_existing_model_is_skipped_as_unchanged(show: Show) -> None:
+    again = trained("b", 60, "late@1-3fa9c1", "skipped", skipped="unchanged")
+    page = show([trained("a", 0, "late@1-3fa9c1"), again])
+    one(page, run="b", state="skipped", note="unchanged", version="1-3fa9c1", made=NOON_S * 1000)
+
+
+def test_a_training_from_the_command_line_is_shown_as_its_model(show: Show) -> None:
+    model = {"kind": "model", "dataset": "late_model", "version": "1-3fa9c1", "inputs": {"data": "late@1-3fa9c1"}}
+    one(show([event("a", "train", 0, "succeeded", "late", result=model)]), name="late_model", version="1-3fa9c1")
+
+
 def test_the_rows_of_bytes_are_not_shown(show: Show) -> None:
     one(show(loaded("a", 0, "1-3fa9c1", 7, kind="bytes")), version="1-3fa9c1", rows=None)
 

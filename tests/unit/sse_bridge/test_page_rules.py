@@ -24,6 +24,17 @@ AMOUNTS: list[tuple[float | None, str]] = [
     *((value, "bytes") for value in (999, 1000, 12_345_678, 2_650_000, 1e300)),
     *((value, "rows") for value in (336_776, 5e-324)),
 ]
+PREPARED: dict[str, Any] = {
+    "dataset": "late", "version": "3-3fa9c1", "kind": "table", "mode": "replace", "rows": 327_346,
+    "total_rows": 327_346, "raw_bytes": 30_000_000, "stored_bytes": 4_000_000, "skipped": "",
+    "inputs": {"flights": "flights@12-3fa9c1", "before": "flights@12-3fa9c1", "weather": "weather@3-3fa9c1"},
+    "rows_in": 336_776, "dropped": {"no target": 9_430}, "split_rows": {"train": 229_142, "val": 49_102, "test": 49_102},
+    "class_rows": {"train": {"false": 175_000, "true": 54_142}},
+}  # fmt: skip
+MODEL: dict[str, Any] = {
+    "kind": "model", "dataset": "late_model", "version": "3-3fa9c1", "inputs": {"data": "late@3-3fa9c1"}, "best": True,
+    "metrics": {"val_auc": 0.71234, "baseline_val_auc": 0.66, "epochs": 5, "baseline_alone": 1e-9, "toString": 2.0},
+}  # fmt: skip
 RESULTS: list[dict[str, Any]] = [
     {"version": "1-3fa9c1", "rows": 3},
     {
@@ -39,6 +50,12 @@ RESULTS: list[dict[str, Any]] = [
     {"dataset": "f", "version": "2-3fa9c1", "rows": 0, "kind": "bytes", "raw_bytes": 12_345_678, "columns": []},
     {"version": "1-3fa9c1", "rows": 3, "columns": [["a", "int64"]], "columns_total": 5_000},
     {"version": "1-3fa9c1", "rows": 3, "columns_total": "many"},
+    PREPARED,
+    {**PREPARED, "rows": 0, "skipped": "unchanged", "raw_bytes": 0, "class_rows": {}, "dropped": {}},
+    {"version": "1-3fa9c1", "rows": 3, "inputs": {}, "split_rows": {}, "dataset": "\ud800"},
+    MODEL,
+    {**MODEL, "best": False, "inputs": {}},
+    {"kind": "model", "version": "1-3fa9c1"},
 ]
 SOURCES_MAX = 100
 DURATIONS: list[float | None] = [None, -3, 0, 59.9, 60, 3599, 3600, 7_500, 1e300]
@@ -175,6 +192,33 @@ def test_the_result_of_a_run_is_described_the_same_in_both_languages(page: dict[
     for result, (facts, further) in zip(RESULTS, page["outcomes"], strict=True):
         assert [tuple(line) for line in facts] == facts_of(result)
         assert further == columns_of(result)[1]
+
+
+def test_the_result_of_a_preparation_has_its_splits_dropped_rows_and_inputs() -> None:
+    assert facts_of(PREPARED) == [
+        ("Version", "late@3-3fa9c1"),
+        ("Rows", "327,346"),
+        ("Rows in train", "229,142 (false 175,000, true 54,142)"),
+        ("Rows in val", "49,102"),
+        ("Rows in test", "49,102"),
+        ("Rows of the main input", "336,776"),
+        ("Dropped: no target", "9,430"),
+        ("Raw size", "30.0 MB"),
+        ("Stored size", "4.0 MB"),
+        ("Made from", "flights@12-3fa9c1, weather@3-3fa9c1"),
+    ]
+
+
+def test_the_result_of_a_training_has_its_metrics_beside_the_baseline_and_its_data() -> None:
+    assert facts_of(MODEL) == [
+        ("Version", "late_model@3-3fa9c1"),
+        ("val_auc", "0.7123 (baseline 0.66)"),
+        ("epochs", "5"),
+        ("baseline_alone", "1.0e-9"),
+        ("toString", "2"),
+        ("Tag", "best"),
+        ("Made from", "late@3-3fa9c1"),
+    ]
 
 
 def test_the_page_keeps_running_runs_and_the_newest_of_a_thousand(page: dict[str, Any]) -> None:
