@@ -137,6 +137,22 @@ def test_batches_have_a_matrix_for_each_type_or_a_column_for_each_name(returns: 
             assert np.isnan(columns["age"][i]) == row["age_is_null"]
 
 
+def test_the_recipe_normalizes_numbers_and_neither_categories_nor_tensors(returns: Dataset) -> None:
+    assert returns.recipe is not None
+    order = {"split": "val", "global_batch_rows": 64, "shuffle": "none"}
+    with returns.training(**order) as plain, returns.training(**order, normalize="recipe") as scaled:
+        one, other = next(iter(plain)), next(iter(scaled))
+    floats = [name for name in returns.recipe.features if returns.schema.field(name).type == pa.float32()]
+    for place, name in enumerate(floats):
+        figures = returns.recipe.statistics[name]
+        expected = (one["features"][:, place].astype(np.float64) - figures["mean"]) / figures["std"]
+        np.testing.assert_allclose(other["features"][:, place], expected, rtol=1e-4, atol=1e-5)
+    assert {other[name].dtype for name in ("features_int16", "features_bool")} == {np.dtype(np.float32)}
+    for name in ("size", "features_uint16", "target"):
+        np.testing.assert_array_equal(other[name], one[name])
+        assert other[name].dtype == one[name].dtype
+
+
 def test_rows_that_are_appended_leave_the_others_where_they_are(shop: Store, returns: Dataset) -> None:
     before = {row["id"]: (split, row["channel"]) for split, rows in stored_rows(returns).items() for row in rows}
     assert shop.prepare("returns", file=FILE).skipped == "unchanged"

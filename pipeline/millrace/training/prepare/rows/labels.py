@@ -78,11 +78,17 @@ def _at_sql(engine: Engine, text: str, view: str) -> str:
             f"at is of type {kind}, which is no date or time",
             hint="give the moment of prediction, such as at: time_hour",
         )
-    return utc_sql(sql, has_zone="TIME ZONE" in kind)
+    has_zone = "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
+    return utc_sql(sql, has_zone=has_zone, has_nanoseconds=kind.endswith("_NS"))
 
 
-def utc_sql(sql: str, *, has_zone: bool) -> str:
-    """Return SQL for a date or time as TIMESTAMP in UTC, independent of the session's time zone."""
+def utc_sql(sql: str, *, has_zone: bool, has_nanoseconds: bool = False) -> str:
+    """Return SQL for a date or time as TIMESTAMP in UTC, independent of the session's time zone.
+
+    Nanoseconds are cut off: a cast would round them, and a moment of prediction would be later than it is.
+    """
+    if has_nanoseconds:  # epoch_us does not take nanoseconds with a zone
+        return f"make_timestamp(epoch_us(make_timestamp_ns(epoch_ns({sql}))))"
     return f"make_timestamp(epoch_us({sql}))" if has_zone else f"CAST({sql} AS TIMESTAMP)"
 
 
