@@ -27,9 +27,9 @@ def check_times(
         found = None if item is None else _inputs_of(item, tree, uses, visible)
         if found is not None and alias not in found:
             raise UsageError(
-                f"the query of {preparation.name} computes {name!r} without a column of input {alias!r}, so it does "
-                "not say when a row of that input was known",
-                hint=f"select the time from {alias}, or write '{ALWAYS}' for rows that do not change with time",
+                f"known: the query of {preparation.name} computes {name!r} without a column of input {alias!r}, so it "
+                "does not say when a row of that input was known",
+                hint=f"take the time from a column of {alias}; '{ALWAYS}' is for rows that do not change with time",
                 column=name,
             )
 
@@ -39,14 +39,14 @@ def check_always(preparation: Preparation, used: Mapping[str, Collection[str]]) 
     dataset = parse_reference(preparation.inputs[preparation.main])[0]
     after = {name.lower() for name in preparation.after}
     for alias, name in preparation.known.items():
-        if name == ALWAYS and parse_reference(preparation.inputs[alias])[0] == dataset:
-            if later := sorted(after & set(used[alias])):
-                raise UsageError(
-                    f"the query of {preparation.name} uses {later[0]!r} of input {alias!r}, which is in after and so "
-                    f"is not known '{ALWAYS}'",
-                    hint="give in known the column of the result with the time at which the row was known",
-                    column=later[0],
-                )
+        is_again = name == ALWAYS and parse_reference(preparation.inputs[alias])[0] == dataset
+        if is_again and (later := sorted(after & set(used[alias]))):
+            raise UsageError(
+                f"the query of {preparation.name} uses {later[0]!r} of input {alias!r}, which is in after and so is "
+                f"not known '{ALWAYS}'",
+                hint="give in known the column of the result with the time at which the row was known",
+                column=later[0],
+            )
 
 
 def _selected(tree: Node, name: str) -> Node | None:

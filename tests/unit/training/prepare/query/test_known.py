@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from millrace.errors import UsageError
-from tests.unit.training.prepare.query.declared import FLIGHTS, WEATHER, checked
+from tests.unit.training.prepare.query.declared import FLIGHTS, checked
 
 JOINED = "FROM flights f LEFT JOIN weather w ON f.origin = w.origin AND f.time_hour = w.time_hour"
 SAME = {"flights": FLIGHTS, "past": FLIGHTS}
