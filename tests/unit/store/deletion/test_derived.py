@@ -15,8 +15,9 @@ from cassandra import ConsistencyLevel
 
 from millrace.api import Store
 from millrace.errors import MillraceError, StoreUnavailableError, UsageError, VersionNotFoundError
-from millrace.store import Lease
+from millrace.store import Lease, Version
 from millrace.store.catalogue.version import DELETED
+from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.marking import named
 from tests.derived import derived_plan, made_from
 from tests.unit.store.fakes import FakeCassandra, no_host
@@ -181,6 +182,22 @@ def test_a_leased_version_refuses_the_deletion_before_anything_is_marked(
             with pytest.raises(UsageError, match=f"{chain[name]} is being read"):
                 store.delete("flights", whole=True, with_derived=True, dry_run=dry_run)
     assert cassandra.table("versions") == before
+    assert store.tags("late_model") == {"best": chain["late_model"].partition("@")[2]}
+
+
+def test_a_version_that_is_protected_after_its_tags_were_removed_keeps_them(
+    store: Store, chain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.tag(chain["late_model"], "best")
+
+    def protected(replicas: AllReplicas, version: Version) -> None:
+        raise UsageError(f"{version.reference} has the tag new")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AllReplicas, "require_unprotected", protected)
+        with pytest.raises(UsageError, match="has the tag new"):
+            store.delete("flights", whole=True, with_derived=True)
+    assert visible(store) == set(chain.values())
     assert store.tags("late_model") == {"best": chain["late_model"].partition("@")[2]}
 
 

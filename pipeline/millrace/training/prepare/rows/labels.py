@@ -42,7 +42,7 @@ class Labels:
     at_sql: str | None
     """Of type TIMESTAMP in UTC."""
     source_sql: str
-    """The whole main input, to be put after FROM."""
+    """The whole main input without NaN, to be put after FROM."""
 
     @property
     def is_regression(self) -> bool:
@@ -57,7 +57,7 @@ def find_labels(engine: Engine, preparation: Preparation) -> Labels:
     the same columns and thus the same values.
     """
     alias = quoted(preparation.main)
-    whole, view = f"{INPUTS}.{alias} AS {alias}", f"main.{alias} AS {alias}"
+    whole, view = _whole(engine, alias), f"main.{alias} AS {alias}"
     target_sql = _expression(preparation.target)
     kind = _type_name(engine, target_sql, whole)
     if kind not in _TARGETS:
@@ -68,6 +68,15 @@ def find_labels(engine: Engine, preparation: Preparation) -> Labels:
     stored, cast = _TARGETS[kind]
     at_sql = None if preparation.at is None else _at_sql(engine, preparation.at, view)
     return Labels(f"CAST({target_sql} AS {cast})", stored, at_sql, whole)
+
+
+def _whole(engine: Engine, alias: str) -> str:
+    """Return the main input with null in place of NaN, which SQL compares as the largest number: it has no label."""
+    table = f"{INPUTS}.{alias}"
+    described = engine.rows(f"DESCRIBE {table}")
+    floats = [quoted(name) for name, kind, *_ in described if kind in ("FLOAT", "DOUBLE")]
+    columns = ", ".join(f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}" for name in floats)
+    return f"(SELECT *{f' REPLACE ({columns})' if columns else ''} FROM {table}) AS {alias}"
 
 
 def _at_sql(engine: Engine, text: str, view: str) -> str:
