@@ -52,7 +52,11 @@ def _size_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _tag_line(result: dict[str, Any]) -> list[tuple[str, str]]:
-    return [("Tag", "best" if result["best"] else "none: it is not better than the best model")] if "best" in result else []
+    return (
+        [("Tag", "best" if result["best"] else "none: it is not better than the best model")]
+        if "best" in result
+        else []
+    )
 
 
 def _origin_line(result: dict[str, Any]) -> list[tuple[str, str]]:

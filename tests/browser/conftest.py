@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from local_stack.airflow_client import AirflowClient
 from local_stack.settings import CHECKOUT
+from millrace.settings import load_settings
 from tests.browser.live import WAIT_MS, LivePage
 from tests.dags.conftest import airflow, probe, probe_folder, store
 from tests.integration.sse_bridge.conftest import bridge, start_bridge, topic
@@ -81,3 +84,16 @@ def screenshots() -> Path:
     folder = CHECKOUT / ".millrace" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def signed_in(airflow: AirflowClient, open_context: Callable[..., BrowserContext]) -> Page:
+    """Open a page that is signed in at Airflow."""
+    airflow_settings = load_settings().airflow
+    assert airflow_settings.password is not None
+    body = {"username": airflow_settings.username, "password": airflow_settings.password.get_secret_value()}
+    answer = httpx.post(f"{airflow.url}/auth/token", json=body, timeout=30, trust_env=False)
+    context = open_context()
+    cookie: Any = {"name": "_token", "value": answer.json()["access_token"], "domain": "127.0.0.1", "path": "/"}
+    context.add_cookies([cookie])
+    return context.new_page()

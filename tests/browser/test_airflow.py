@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
-import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from local_stack.airflow_client import AirflowClient
 from local_stack.flights import FLIGHTS_ROWS, place_flights
@@ -21,35 +18,10 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
+from tests.browser.in_airflow import RUN_S, fill, open_section, run_page, tab
 from tests.browser.live import LivePage
 
 DAG = "ingest_dataset"
-RUN_S = 120.0
-
-
-@pytest.fixture
-def signed_in(airflow: AirflowClient, open_context: Callable[..., BrowserContext]) -> Page:
-    """Open a page that is signed in at Airflow."""
-    airflow_settings = load_settings().airflow
-    assert airflow_settings.password is not None
-    body = {"username": airflow_settings.username, "password": airflow_settings.password.get_secret_value()}
-    answer = httpx.post(f"{airflow.url}/auth/token", json=body, timeout=30, trust_env=False)
-    context = open_context()
-    cookie: Any = {"name": "_token", "value": answer.json()["access_token"], "domain": "127.0.0.1", "path": "/"}
-    context.add_cookies([cookie])
-    return context.new_page()
-
-
-def run_page(airflow: AirflowClient, dag: str, run_id: str, *rest: str) -> str:
-    return "/".join([airflow.url, "dags", dag, "runs", quote(run_id, safe=""), *rest])
-
-
-def tab(page: Page, route: str) -> LivePage:
-    """Open a tab of Airflow by a click; return the content of its frame."""
-    page.locator(f'a[href$="/plugin/{route}"]').click()
-    frame = page.locator('iframe[title="Live"]').element_handle().content_frame()
-    assert frame is not None
-    return LivePage(page, frame)
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +89,6 @@ def test_the_form_proposes_files_of_the_inbox_and_loads_a_csv_with_local_formats
         "tag": [date(2026, 5, 1), date(2025, 12, 31)],
         "neu": [True, False],
     }
-
-
-def open_section(form: Locator, title: str) -> None:
-    form.get_by_role("button", name=title, exact=True).click()
-
-
-def fill(form: Locator, kind: str, **values: str) -> None:
-    for key, value in values.items():
-        form.locator(f'{kind}[name="element_{key}"]').fill(value)
 
 
 def test_airflows_tab_shows_the_error_of_a_failing_load_and_its_cancelled_tasks(

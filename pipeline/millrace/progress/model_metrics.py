@@ -1,4 +1,4 @@
-"""The metrics of a model, each beside that of its baseline; ``sse_bridge/static/model_metrics.js`` has the same rules."""
+"""Metrics of a model, each beside that of its baseline; ``sse_bridge/static/model_metrics.js`` has the same rules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MetricLine:
 
 
 def metric_lines(metrics: Mapping[str, float]) -> list[MetricLine]:
-    """Return the metrics of the model in their order; a metric of the baseline without its counterpart is one of them."""
+    """Return the metrics of the model in their order, and metrics of the baseline that compare with none of them."""
     return [
         MetricLine(name, value, metrics.get(f"{_BASELINE}{name}"))
         for name, value in metrics.items()

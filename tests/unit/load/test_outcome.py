@@ -99,7 +99,7 @@ def test_the_result_of_any_preparation_has_room_in_an_event(text: str) -> None:
         REPORT,
         training={
             **TRAINING,
-            "inputs": {name: f"{'d' * 48}@1-3fa9c1" for name in names},
+            "inputs": dict.fromkeys(names, f"{'d' * 48}@1-3fa9c1"),
             "dropped": dict.fromkeys(names, 2**53),
             "classes": names[:8],
             "splits": {f"{'s' * 48}{name}": {"rows": 2**53, "classes": [2**53] * 8} for name in range(3_000)},

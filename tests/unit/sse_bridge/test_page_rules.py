@@ -28,7 +28,8 @@ PREPARED: dict[str, Any] = {
     "dataset": "late", "version": "3-3fa9c1", "kind": "table", "mode": "replace", "rows": 327_346,
     "total_rows": 327_346, "raw_bytes": 30_000_000, "stored_bytes": 4_000_000, "skipped": "",
     "inputs": {"flights": "flights@12-3fa9c1", "before": "flights@12-3fa9c1", "weather": "weather@3-3fa9c1"},
-    "rows_in": 336_776, "dropped": {"no target": 9_430}, "split_rows": {"train": 229_142, "val": 49_102, "test": 49_102},
+    "rows_in": 336_776, "dropped": {"no target": 9_430},
+    "split_rows": {"train": 229_142, "val": 49_102, "test": 49_102},
     "class_rows": {"train": {"false": 175_000, "true": 54_142}},
 }  # fmt: skip
 MODEL: dict[str, Any] = {
