@@ -15,6 +15,7 @@ from millrace.settings import missing_extra
 from millrace.store import Catalogue, Version, VersionGraph
 from millrace.training.prepare.entry import Preparation
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
+from millrace.training.prepare.query import check_query
 
 _RUN_CHARACTERS_MAX = 250
 
@@ -31,7 +32,7 @@ def make_prepare_plan(
 
     ``versions`` replaces the versions of inputs by alias, such as ``{"flights": "12"}``. With ``force`` a new version
     is made from unchanged inputs. Raises ``DatasetNotFoundError`` and ``VersionNotFoundError`` for an input that does
-    not exist, by its alias, and ``UsageError`` for a name that a loaded dataset has.
+    not exist, by its alias, and ``UsageError`` for a name that a loaded dataset has and for a query that is refused.
     """
     check_dataset_name(preparation.name)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
@@ -39,7 +40,8 @@ def make_prepare_plan(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
         )
     _check_aliases(preparation, versions or {})
-    inputs = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
+    exact = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
+    inputs = {alias: version.reference for alias, version in exact.items()}
     graph = VersionGraph(catalogue.all_versions(preparation.name))
     _check_not_loaded(preparation.name, graph.versions)
     fingerprint = _fingerprint(preparation, inputs)
@@ -60,6 +62,7 @@ def make_prepare_plan(
         return replace(plan, published=True, parent=published.parent, holder=holder.label)
     if latest is not None and not force and latest.settings.get("prepared") == fingerprint:
         return replace(plan, unchanged=True, holder=latest.label)
+    check_query(preparation, {alias: catalogue.pages.schema(version) for alias, version in exact.items()})
     return plan
 
 
@@ -115,8 +118,8 @@ def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> Non
             raise UsageError(f"{preparation.name} has no input {alias!r}", hint=f"{hint}its inputs are {names}")
 
 
-def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions: Mapping[str, str]) -> str:
-    """Return the exact version of an input, such as ``flights@12-3fa9c1``."""
+def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions: Mapping[str, str]) -> Version:
+    """Return the exact version of an input."""
     name, selector = parse_reference(preparation.inputs[alias])
     if given := versions.get(alias):
         given_name, selector = parse_reference(given if "@" in given else f"{name}@{given}")
@@ -125,7 +128,7 @@ def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions:
     if name == preparation.name:
         raise UsageError(f"{name} cannot be made from itself", hint=f"change the input {alias!r}")
     try:
-        return catalogue.resolve(name, selector).reference
+        return catalogue.resolve(name, selector)
     except StoreError as error:
         error.message = f"the input {alias!r} of {preparation.name}: {error.message}"
         error.context.setdefault("input", alias)

@@ -48,7 +48,6 @@ def test_an_input_may_be_a_tag_a_number_or_a_version_of_the_call(loaded: Store) 
         {"splits": CutSplits({"train": "< 2026-03-01T04:00", "val": "rest"})},
         {"nulls": {"temp": "drop"}},
         {"features": ("distance", "city")},
-        {"inputs": {"weather": "weather", "trips": "trips"}},
     ],
 )
 def test_each_field_that_can_change_rows_changes_the_fingerprint(loaded: Store, change: dict[str, object]) -> None:
@@ -102,8 +101,8 @@ def test_json_with_sorted_keys_keeps_the_order_of_splits_inputs_and_rules(
     loaded: Store, splits: HashSplits | CutSplits
 ) -> None:
     declared = late_trips(
-        inputs={"trips": "trips", "past": "weather", "a": "weather"},
-        known={"past": "always", "a": "always"},
+        inputs={"trips": "trips", "weather": "weather", "a": "weather"},
+        known={"weather": "weather_known_at", "a": "always"},
         nulls={"temp": "mean", "distance": "drop"},
         splits=splits,
     )
@@ -111,4 +110,9 @@ def test_json_with_sorted_keys_keeps_the_order_of_splits_inputs_and_rules(
     read = PreparePlan.from_json(json.loads(json.dumps(made.to_json(), sort_keys=True)))
     assert read == made
     assert json.dumps(read.preparation.row_fields()) == json.dumps(declared.row_fields())
-    assert list(read.inputs) == ["trips", "past", "a"]
+    assert list(read.inputs) == ["trips", "weather", "a"]
+
+
+def test_the_order_of_the_inputs_counts_because_the_first_is_the_main_input() -> None:
+    swapped = late_trips(inputs={"weather": "weather", "trips": "trips"})
+    assert json.dumps(swapped.row_fields(), sort_keys=True) != json.dumps(late_trips().row_fields(), sort_keys=True)
