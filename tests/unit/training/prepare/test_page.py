@@ -205,7 +205,11 @@ def test_each_error_of_the_table_has_its_text(loaded: Store, place: int) -> None
     for old, new in replaced.items():
         assert old in query
         query = query.replace(old, new)
-    with pytest.raises(MillraceError) as caught:
+
+    def prepared_and_read() -> None:
         loaded.prepare("late_trips", entry={**entry["late_trips"], "query": query, **fields})
         loaded.dataset("late_trips").training(split="val", global_batch_rows=4096).__enter__()
+
+    with pytest.raises(MillraceError) as caught:
+        prepared_and_read()
     assert re.search(pattern, str(caught.value)), str(caught.value)
