@@ -48,9 +48,7 @@ def test_anything_else_is_refused_in_one_line(text: str) -> None:
 
 
 def test_a_column_with_an_alias_is_refused_with_the_name_alone() -> None:
-    with pytest.raises(
-        UsageError, match="write arr_delay without f, because an expression has the columns of the"
-    ):
+    with pytest.raises(UsageError, match="write arr_delay without f, because an expression has the columns of the"):
         expression_columns("f.arr_delay > 15", COLUMNS, "target")
 
 
