@@ -18,6 +18,7 @@ from local_stack.settings import CHECKOUT
 from millrace.api import Store
 from millrace.declarations.training_entry import TrainingEntry
 from millrace.declarations.training_file import make_training
+from millrace.errors import MillraceError
 from millrace.settings import field_docstrings
 from tests.unit.training.prepare.pages import Examples, blocks, connected
 
@@ -40,8 +41,8 @@ def test_the_table_has_each_field_with_its_sentence() -> None:
 def test_each_field_of_an_example_is_valid() -> None:
     entry = yaml.safe_load(next(text for _, text in blocks(PAGE) if text.startswith("training:")))
     fields = entry["training"]["late_trips"]
-    examples = [line for kind, text in blocks(PAGE) if kind == "yaml" and text != "" for line in text.splitlines()]
-    changed = [line for line in examples if re.match(r"(splits|expect): ", line)]
+    lines = [line for kind, text in blocks(PAGE) if kind == "yaml" for line in text.splitlines()]
+    changed = [line for line in lines if re.match(r"(splits|expect): ", line)]
     assert len(changed) == 4
     for line in changed:
         make_training("late_trips", {**fields, **yaml.safe_load(line)})
@@ -140,3 +141,75 @@ def test_a_null_of_by_has_a_text(store: Store) -> None:
         found = set(store.dataset("grouped").to_table(split=split)["group"].to_pylist())
         texts = {group: "\\N" if group is None else group for group in groups}
         assert found == {group for group, text in texts.items() if functions["split_of"]([text], weights) == split}
+
+
+def test_each_type_of_the_table_is_stored_and_read_as_it_has_there(store: Store) -> None:
+    store.load("facts", pa.table({"id": np.arange(200), "y": np.arange(200) % 3 == 0, "x": np.arange(200) % 7}))
+    query = """
+        WITH sums AS (SELECT x, sum(id) AS total FROM facts GROUP BY x)
+        SELECT id, x::FLOAT AS a, x::DOUBLE AS b, x::DECIMAL(9, 2) AS c, total AS d, x::SMALLINT AS e, x > 3 AS f,
+               x AS g, 'text ' || x AS h, x > 2 AS i, [x, x + 1, id]::FLOAT[3] AS j,
+               [[x, 1], [2, id]]::FLOAT[2][2] AS k
+        FROM facts JOIN sums USING (x)
+    """
+    entry = {
+        "inputs": {"facts": "facts"},
+        "query": query,
+        "key": "id",
+        "target": "y",
+        "categories": ["g", "h", "i"],
+        "splits": {"train": 0.7, "val": 0.3},
+    }
+    store.prepare("typed", entry=entry)
+    data = store.dataset("typed")
+    types = [(field.name, str(field.type)) for field in data.schema]
+    small = "fixed_size_list<item: float>"
+    assert dict(types) == {
+        "id": "int64", "target": "bool", "a": "float", "b": "double", "c": "double", "d": "double", "e": "int16",
+        "f": "bool", "g": "uint16", "h": "uint16", "i": "uint16", "j": f"{small}[3]",
+        "k": f"fixed_size_list<item: {small}[2]>[2]",
+    }  # fmt: skip
+    with data.training(split="train", global_batch_rows=8) as loader:
+        batch = next(iter(loader))
+        shapes = {name: (str(array.dtype), array.shape[1:]) for name, array in batch.items()}
+    assert shapes == {
+        "features": ("float32", (1,)), "features_float64": ("float64", (3,)), "features_int16": ("int16", (1,)),
+        "features_bool": ("bool", (1,)), "features_uint16": ("uint16", (3,)), "j": ("float32", (3,)),
+        "k": ("float32", (2, 2)), "target": ("bool", ()),
+    }  # fmt: skip
+
+
+LATE = {"query": "SELECT id, delay::FLOAT AS late FROM trips", "features": ["late"], "categories": [], "nulls": {}}
+ERRORS: list[tuple[dict[str, str], dict[str, Any]]] = [
+    ({}, {**LATE, "inputs": {"trips": "trips"}, "known": {}}),
+    ({"INTERVAL 1 HOUR": "INTERVAL 0 HOUR"}, {}),
+    ({"ASOF LEFT": "LEFT", "AND w.hour <= t.start - INTERVAL 1 HOUR": ""}, {}),
+    ({"t.city, t.distance": "t.city, t.start, t.distance"}, {}),
+    ({"temp::FLOAT": "temp::INTEGER"}, {"nulls": {}}),
+    ({}, {"splits": {"train": 0.5, "val": 0.499999, "test": 0.000001}}),
+    ({}, {"target": "delay < 1000"}),
+    ({}, {}),
+    ({}, {"expect": {"rows_min": 10_000}}),
+]
+"""For each line of the table changes of the query, and other fields, that make its error."""
+
+
+@pytest.mark.parametrize("place", range(len(ERRORS)))
+def test_each_error_of_the_table_has_its_text(loaded: Store, place: int) -> None:
+    table = re.findall(r"^\| `(.*?)` \| ", PAGE.split("\n## Errors\n")[1].split("\n## ")[0], re.MULTILINE)
+    assert len(table) == len(ERRORS)
+    pattern = ".*".join(re.escape(part) for part in table[place].split("..."))
+    entry = yaml.safe_load(next(text for _, text in blocks(PAGE) if text.startswith("training:")))["training"]
+    replaced, fields = ERRORS[place]
+    query = entry["late_trips"]["query"]
+    for old, new in replaced.items():
+        assert old in query
+        query = query.replace(old, new)
+
+    def prepared_and_read() -> None:
+        loaded.prepare("late_trips", entry={**entry["late_trips"], "query": query, **fields})
+        loaded.dataset("late_trips").training(split="val", global_batch_rows=4096).__enter__()
+
+    with pytest.raises(MillraceError) as caught:
+        prepared_and_read()
+    assert re.search(pattern, str(caught.value)), str(caught.value)
