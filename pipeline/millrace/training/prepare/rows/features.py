@@ -62,6 +62,11 @@ class Feature:
         return self.is_category or pa.types.is_floating(self.leaf)
 
     @property
+    def is_replaced(self) -> bool:
+        """Return whether ``training()`` replaces nulls by the value of a rule."""
+        return self.rule is not None and self.rule.rule in (MEAN, VALUE)
+
+    @property
     def indicator(self) -> str | None:
         """Return the name of the boolean column for the rule ``indicator``."""
         return self.name + _INDICATOR_SUFFIX if self.rule and self.rule.rule == INDICATOR else None
