@@ -117,11 +117,12 @@ def lineage(live: LivePage, dataset: str) -> Locator:
     return found
 
 
-def pictures(open_page: OpenPage, url: str, path: Path, shown: str) -> None:
-    """Keep a picture of a page in each width and colour, after a text is on it."""
+def pictures(open_page: OpenPage, url: str, path: Path, shown: str, *, curves: int = 0) -> None:
+    """Keep a picture of a page in each width and colour, after a text and the curves are on it."""
     for name in SHOWN:
         live = open_page(url, **PICTURES[name])
         expect(live.page.get_by_text(shown).first).to_be_visible()
+        expect(live.page.locator("canvas")).to_have_count(curves)
         live.says("Live")
         no_wider_than_the_window(live.page)
         no_complaint_of_axe(live.page)
@@ -184,12 +185,13 @@ def test_a_training_is_live_with_curves_and_ends_with_metrics_and_lineage(
         function.resumed.set()
         model = training.result(WAIT_S)
     expect(figure).to_contain_text(f"at step {2 * first}", timeout=1000 * CURVES_S)
+    live.shows("train", "succeeded", f"step {first} of {first}")
     expect(value(live, "Version")).to_contain_text(model)
     expect(value(live, "val_auc")).to_contain_text("0.7123 (baseline 0.66)")
     expect(value(live, "Tag")).to_contain_text("best")
     expect(value(live, "Made from")).to_contain_text(data)
     expect(live.page.locator("section.run .total")).to_contain_text(f"train: {model}, val_auc 0.7123 (baseline 0.66)")
-    pictures(open_page, bridge.url + world.page("train"), screenshots / "trained", "Made from")
+    pictures(open_page, bridge.url + world.page("train"), screenshots / "trained", "Made from", curves=2)
     shows_lineage(datasets, world, data, model)
     pictures(open_page, f"{bridge.url}/datasets", screenshots / "lineage", "made into")
 

@@ -78,3 +78,23 @@ def test_a_curve_beyond_256_points_is_refused() -> None:
     event["data"]["series"]["loss"] = [[n, 0.1] for n in range(257)]
     with pytest.raises(ProgressError, match="series"):
         progress.validate_event(event)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"inputs": ["flights@1-3fa9c1"]},
+        {"inputs": {"flights": None}},
+        {"split_rows": {"train": -1}},
+        {"class_rows": {"train": 3}},
+        {"dropped": {"no target": "9"}},
+        {"rows_in": True},
+        {"metrics": {"val_auc": None}},
+        {"best": "yes"},
+    ],
+)
+def test_a_wrong_result_of_training_data_is_refused(result: dict[str, Any]) -> None:
+    event = json.loads(progress.encode_event(events()[0]))
+    event["data"]["result"] = result
+    with pytest.raises(ProgressError, match=r"^data\.result has an invalid value"):
+        progress.validate_event(event)

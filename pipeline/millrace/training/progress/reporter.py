@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -125,12 +126,19 @@ class TrainingProgress:
 
     def _apply(self, facts: TrainingFacts) -> None:
         """Bring the next event up to date. Epochs are counted from 1, as on the page."""
+        facts = self._within_epochs(facts)
         task, epoch = self._task, facts.epoch + 1
         task.phase(f"epoch {epoch:,} of {self._epochs:,}" if self._epochs else f"epoch {epoch:,}")
         task.advance_to(facts.position_rows - self._first_row)
         if self._epochs and facts.total_rows:
             task.set_total(max(self._epochs * facts.total_rows - self._first_row, 0))
         task.metrics(epoch=epoch, **metrics_of(facts))
+
+    def _within_epochs(self, facts: TrainingFacts) -> TrainingFacts:
+        """Return the end of the last epoch for a loader that was closed there: it is at the begin of the next one."""
+        if self._epochs is None or (facts.epoch, facts.step) != (self._epochs, 0):
+            return facts
+        return replace(facts, epoch=self._epochs - 1, step=facts.steps, rows=facts.total_rows)
 
 
 def metrics_of(facts: TrainingFacts) -> dict[str, float]:

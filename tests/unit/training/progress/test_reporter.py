@@ -82,6 +82,16 @@ def test_rows_count_from_the_position_at_which_the_block_began() -> None:
     assert (data["done"], data["phase"], data["state"]) == (4_000 - 1_280 + 320, "epoch 4 of 4", "succeeded")
 
 
+def test_a_loader_that_was_closed_after_the_last_epoch_is_at_the_end_of_that_epoch() -> None:
+    loader = Loader()
+    reporter, events = events_of(loader, epochs=4)
+    with reporter:
+        loader.move(epoch=4, step=0, rows=0)
+    data = data_of(events)
+    assert (data["phase"], data["metrics"]["step"], data["metrics"]["epoch"]) == ("epoch 4 of 4", 125, 4)
+    assert data["done"] == data["total"] == 2 * 4_000 - 1_280
+
+
 def test_without_epochs_and_without_the_size_of_one_the_total_is_unknown() -> None:
     for loader, epochs in ((Loader(), None), (Loader(replace(FACTS, total_rows=0)), 4)):
         reporter, events = events_of(loader, epochs=epochs)
