@@ -93,11 +93,15 @@ def recipe_of_codes(catalogue: Catalogue, plan: PreparePlan) -> Recipe | None:
     return replace(recipe, categories=categories)
 
 
-def check_codes(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe) -> None:
-    """Raise ``StoreError`` if a version was published since the plan, and gives other codes to the same categories."""
+def check_published_since(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe) -> None:
+    """Raise ``StoreError`` if a version was published since the plan, and gives other codes to the same categories.
+
+    Raises ``UsageError`` if it was loaded.
+    """
     versions = VersionGraph(catalogue.all_versions(plan.dataset)).versions
     if any(version.hex == plan.hex and version.run == plan.run for version in versions):
         return  # its own version is published already
+    _check_not_loaded(plan.dataset, versions)
     newest = codes_of(catalogue, versions)
     other = None if newest == plan.codes_of else recipe_named(catalogue, plan.dataset, newest)
     others = {} if other is None else other.categories

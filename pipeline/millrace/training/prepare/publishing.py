@@ -13,7 +13,7 @@ from millrace.sources import SourceWarning
 from millrace.store import Catalogue, CatalogueWriter, ReplicatedWriter, Version
 from millrace.training.prepare.changes import CLASSES_MAX, changes_between
 from millrace.training.prepare.plan import PreparePlan
-from millrace.training.prepare.planning import check_codes, recipe_named
+from millrace.training.prepare.planning import check_published_since, recipe_named
 from millrace.training.prepare.rows import check_expectations
 from millrace.training.prepare.writing import PreparedData
 
@@ -28,11 +28,11 @@ def publish_prepared(
     """Publish the version of a plan and return the report of the preparation.
 
     Publishing the same plan again returns the same version. Raises ``ExpectationError`` with every limit of ``expect``
-    that the rows exceed, before anything is visible, and the errors of ``check_codes`` and of ``load.publish``.
+    that the rows exceed, before anything is visible. Raises also as ``check_published_since`` and ``load.publish`` do.
     """
     recipe = _recipe(plan, recipe_of(data.schema))
     require_expected(plan, recipe)
-    check_codes(catalogue, plan, recipe)
+    check_published_since(catalogue, plan, recipe)
     load_plan = replace(data.load_plan, source=replace(data.load_plan.source, schema=data.schema))
     report = publish(catalogue, catalogue_writer, writes, load_plan, [data.result], settings=plan.settings)
     stages = {**data.stages, "publish": report.stages["publish"]}

@@ -275,3 +275,12 @@ def test_a_version_published_meanwhile_whose_codes_differ_refuses_the_publicatio
     assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
         "Aachen", "Bern", "Cork", "Xanten", "York"
     )  # fmt: skip
+
+
+def test_data_that_was_loaded_under_the_name_meanwhile_stays_the_latest(loaded: Store) -> None:
+    plan = make_prepare_plan(loaded.catalogue, late_trips(), run="run")
+    data = loaded.write_preparation(plan)
+    rows = loaded.load("late_trips", trips(5))
+    with pytest.raises(UsageError, match="late_trips cannot be the name of prepared data"):
+        loaded.publish_preparation(plan, data)
+    assert loaded.version("late_trips").label == rows.version
