@@ -10,7 +10,7 @@ from typing import Final
 
 from millrace.training.prepare.engine.scratch import Scratch
 
-_PERIOD_S: Final = 0.2
+_PERIOD_S: Final = 0.02
 _END_S: Final = 10.0
 
 
