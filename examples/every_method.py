@@ -184,6 +184,12 @@ assert flights.name == "flights"
 # == Dataset.schema
 assert flights.schema.names == ["carrier", "month", "delay"]
 
+# == Dataset.recipe
+assert flights.recipe is None  # only versions of training data that were prepared have one
+
+# == Dataset.splits
+assert flights.splits == {}  # of such a version, for example {"train": range(0, 12), "test": range(12, 15)}
+
 # == Dataset.chunk_source
 source = flights.chunk_source(["delay"])
 with source.borrow(next(flights.refs())) as batch:  # its memory is used again after the block

@@ -14,7 +14,8 @@ const BY_KIND = new Map([["repair", "repair"], ["maintain", "maintenance"], ["pl
 const STEPS = new Map([
   ["plan", "planning"], ["verify", "verifying"], ["publish", "publishing"], ["warm", "warming the cache"],
 ]);
-const OUTCOME_IN_MESSAGE = new Set(["warm", "maintenance", "repair", "verify"]); // their last message reports the outcome
+// Work whose last message reports the outcome.
+const OUTCOME_IN_MESSAGE = new Set(["warm", "maintenance", "repair", "verify", "train"]);
 
 // `tasks` are in order; `total` is the progress of the main work, or null.
 export function headlineOf(dag, tasks, state, result, total) {
@@ -65,6 +66,8 @@ function outcome(work, tasks, result, total) {
   if (work === "train" && result?.kind === "model") return trained(result);
   if (work === "load") return total?.done ? `${counted({ ...total, total: null })} loaded` : "nothing to load";
   const messages = tasks.map((task) => task.data.message).filter(Boolean).map(firstLine);
+  if (work === "prepare" && result?.rows) return `${amount(result.rows)} rows in the version`;
+  if (work === "prepare" && messages.length && !total?.done) return messages[0]; // the plan's: why nothing was made
   if (messages.length && (OUTCOME_IN_MESSAGE.has(work) || !total?.done)) return [...new Set(messages)].join("; ");
   return total?.done ? counted(total) : total ? "done" : tasks[tasks.length - 1].state;
 }

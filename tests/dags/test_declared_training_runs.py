@@ -281,5 +281,8 @@ def test_a_killed_training_is_retried_and_makes_one_model_of_the_same_bytes(
     (task,) = airflow.task_instances(f"train_{name}", run_id)
     assert task["try_number"] == 2
     (version,) = store.versions(f"{name}_model")
-    weights = store.model_files(version.reference)["weights.bin"]
-    assert weights == store.model_files(f"{story.name}_model")["weights.bin"]
+    write_function(training.parent)
+    whole = store.train(name)
+    assert whole.data == version.settings["inputs"]["data"]
+    assert whole.reference != version.reference
+    assert store.model_files(whole.reference)["weights.bin"] == store.model_files(version.reference)["weights.bin"]

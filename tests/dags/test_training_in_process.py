@@ -152,26 +152,35 @@ def test_own_sql_of_the_form_makes_a_version(run_dag: RunDag, loaded: Store, nam
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "task", "message"),
     [
-        ({"query": "SELECT * FROM '/etc/passwd'"}, ""),
-        ({"query": "SELECT 1; SELECT 2"}, ""),
-        ({"query": "SELECT id FROM t WHERE"}, ""),
-        ({"key": []}, "key"),
-        ({"splits": ["train=0.5", "val=0.4"]}, "sum to 0.9"),
-        ({"inputs": ["t=nothing_of_this_name"]}, "nothing_of_this_name"),
-        ({"entry": "late"}, "an entry and own SQL"),
-        ({"train": "os:system"}, "unknown key 'train'"),
+        ({"query": "SELECT * FROM '/etc/passwd'"}, "prepare", ""),
+        ({"query": "SELECT 1; SELECT 2"}, "prepare", "one"),
+        ({"query": "SELECT id FROM t WHERE"}, "prepare", "line 1"),
+        ({"key": []}, "plan", "key"),
+        ({"splits": ["train=0.5", "val=0.4"]}, "plan", "sum to 0.9"),
+        ({"inputs": ["t=nothing_of_this_name"]}, "plan", "nothing_of_this_name"),
+        ({"entry": "late"}, "plan", "an entry and own SQL"),
+        ({"train": "os:system"}, "plan", "unknown key 'train'"),
     ],
 )
 def test_a_wrong_form_fails_at_once_in_one_line_and_makes_nothing(
-    run_dag: RunDag, loaded: Store, name: str, fields: dict[str, Any], message: str, caplog: pytest.LogCaptureFixture
+    run_dag: RunDag,
+    loaded: Store,
+    name: str,
+    events: EventLog,
+    fields: dict[str, Any],
+    task: str,
+    message: str,
 ) -> None:
     run = run_dag("prepare_training_data", **own_sql(name, **fields))
     assert run.state == "failed"
-    assert states(run)["publish"] == "upstream_failed"
+    assert (states(run)[task], states(run)["publish"]) == ("failed", "upstream_failed")
     assert f"{name}_own" not in {info.name for info in loaded.datasets()}
-    assert message in caplog.text
+    seen = events.of_run(run.run_id, lambda each: own(each, task) and own(each, task)[-1]["data"]["error"])
+    error = own(seen, task)[-1]["data"]["error"]["message"]
+    assert message in error
+    assert "\n" not in error
 
 
 def test_the_form_trains_on_a_version_with_a_seed(run_dag: RunDag, loaded: Store, name: str) -> None:

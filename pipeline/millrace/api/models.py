@@ -64,10 +64,11 @@ class Models(Maintenance, Loading, Reading):
         self._check_is_model(model)
         origin = ModelOrigin.of(function, dataset.version.reference, seed)
         record = RunRecord(model, run_id or new_run_id(model), "replace")
-        earlier = None if force else self._same_model(model, origin)
-        if earlier is not None:
-            # An attempt of this run may have been killed between the version and its report.
-            skipped = "" if earlier.run == record.run else "unchanged"
+        earlier = self._same_model(model, origin)
+        # An attempt of this run may have been killed between the version and its report.
+        is_own = earlier is not None and earlier.run == record.run
+        if earlier is not None and (is_own or not force):
+            skipped = "" if is_own else "unchanged"
             report = self._model_report(earlier, origin, record.run, skipped=skipped)
         else:
             with self.recorded(record):

@@ -13,7 +13,7 @@ from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TileLayout
 from millrace.chunks.matrix import columns_of, is_matrix_type, matrix_field, matrix_of
 from millrace.chunks.narrow import DICTIONARY_VALUE_BYTES_MAX
-from millrace.chunks.prepared import PREPARED_CHUNK_BYTES, SplitGrouper, prepared_layout, prepared_row_group_bytes
+from millrace.chunks.prepared import PREPARED_CHUNK_BYTES, prepared_grouper, prepared_layout, prepared_row_group_bytes
 from millrace.chunks.settings import ChunkSettings
 from millrace.chunks.statistics.stats import (
     ColumnStats,
@@ -37,7 +37,6 @@ __all__ = [
     "PREPARED_CHUNK_BYTES",
     "RowGroup",
     "RowGrouper",
-    "SplitGrouper",
     "Tile",
     "TileLayout",
     "assemble",
@@ -56,6 +55,7 @@ __all__ = [
     "matrix_field",
     "matrix_of",
     "merge_stats",
+    "prepared_grouper",
     "prepared_layout",
     "prepared_row_group_bytes",
     "selected_stats",

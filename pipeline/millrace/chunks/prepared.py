@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import CELL_BYTES, OFFSET_TYPES, cumulative_row_bytes
-from millrace.chunks.grouper import RowGroup, RowGrouper
+from millrace.chunks.grouper import RowGrouper
 from millrace.chunks.layout import TILES_MAX, TileLayout
 from millrace.chunks.matrix import is_matrix_type
 from millrace.chunks.settings import ChunkSettings
@@ -25,7 +25,7 @@ _MATRICES_MAX: Final = TILES_MAX // 2 - 1
 
 
 def prepared_row_group_bytes(schema: pa.Schema) -> int:
-    """Return the ``row_group_bytes`` of a version with this schema for ``SplitGrouper``: decoded bytes.
+    """Return the ``row_group_bytes`` of a version with this schema for ``prepared_grouper``: decoded bytes.
 
     The rows of such a group fit into one chunk of ``CHUNK_BYTES_MAX``, also if no codec makes them smaller and nulls
     need bitmaps. So no chunk is halved, and each decodes to 4 to 8 MB.
@@ -34,38 +34,18 @@ def prepared_row_group_bytes(schema: pa.Schema) -> int:
     return max(least + 1, _ROW_GROUP_BYTES - _HEADER_BYTES * len(schema))
 
 
-class SplitGrouper:
-    """An object that cuts the rows of one split after another into row groups, none of which has rows of two splits.
+def prepared_grouper(settings: ChunkSettings, schema: pa.Schema) -> RowGrouper:
+    """Return a grouper for the rows of one split, which counts their decoded bytes in the types of ``schema``.
 
-    The groups of a split are those of a ``RowGrouper`` of its own. A row counts its decoded bytes in the types of
-    ``schema``. Not safe for several threads.
+    A grouper for each split makes row groups, and thus chunks, none of which has rows of two splits.
     """
+    surplus = _surplus_bytes(schema)
 
-    def __init__(self, settings: ChunkSettings, schema: pa.Schema) -> None:
-        self._settings = settings
-        self._split: str | None = None
-        self._surplus = _surplus_bytes(schema)
-        self._grouper = self._new_grouper()
-
-    def feed(self, split: str, batch: pa.RecordBatch) -> Iterator[tuple[str, RowGroup]]:
-        """Add rows of a split and yield the row groups that they complete, and the last one of the split before."""
-        if split != self._split:
-            yield from self.finish()
-            self._split, self._grouper = split, self._new_grouper()
-        for group in self._grouper.feed(batch):
-            yield split, group
-
-    def finish(self) -> Iterator[tuple[str, RowGroup]]:
-        """Yield the last row group, if there are rows left."""
-        for group in self._grouper.finish():
-            yield self._split or "", group
-
-    def _new_grouper(self) -> RowGrouper:
-        return RowGrouper(self._settings, measure=self._decoded_row_bytes)
-
-    def _decoded_row_bytes(self, batch: pa.RecordBatch) -> Any:
+    def decoded_row_bytes(batch: pa.RecordBatch) -> Any:
         sums = cumulative_row_bytes(batch)
-        return sums - self._surplus * np.arange(len(sums))
+        return sums - surplus * np.arange(len(sums))
+
+    return RowGrouper(settings, measure=decoded_row_bytes)
 
 
 def _surplus_bytes(schema: pa.Schema) -> int:

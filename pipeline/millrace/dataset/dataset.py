@@ -86,9 +86,13 @@ class Dataset:
         """Return whether the catalogue was read while a node was down. That node may have a newer version."""
         return self.version.degraded
 
-    @cached_property
+    @property
     def recipe(self) -> Recipe | None:
         """Return how a version of training data was made, with its statistics and categories; None for any other."""
+        return self._recipe
+
+    @cached_property
+    def _recipe(self) -> Recipe | None:
         return recipe_of(self.schema)
 
     @property

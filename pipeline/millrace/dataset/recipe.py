@@ -41,7 +41,8 @@ class Recipe:
     seed: int
     key: tuple[str, ...]
     features: tuple[str, ...]
-    """The columns that ``training()`` gives in matrices, in the order of the schema."""
+    """The columns that a model reads, in the order of the schema. ``training()`` gives tensors by their names, and
+    all others in matrices."""
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """The shape of a row of each tensor column."""
     categories: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)

@@ -15,8 +15,10 @@ ENCODE_BYTES_MAX = 64_000_000
 """Raw bytes of row groups that are being encoded or waiting for it, for any number of cores."""
 
 
-def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int | None) -> Iterator[Chunk]:
-    """Yield the chunks in the order of their rows.
+def encoded_chunks(
+    plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int | None, grouper: RowGrouper | None = None
+) -> Iterator[Chunk]:
+    """Yield the chunks in the order of their rows, by default cut by the settings of the plan.
 
     Row groups are encoded in parallel, by default in one thread for each core. Further rows are read meanwhile.
     """
@@ -24,7 +26,7 @@ def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads
     encoded = in_order(
         # The encoder releases the rows half-way, which frees them only if it has the last reference.
         lambda group: encode_row_group(group.pop(), plan.chunks, plan.layout),
-        _groups(RowGrouper(plan.chunks), batches),
+        _groups(grouper or RowGrouper(plan.chunks), batches),
         threads=threads,
         name="millrace-encode",
         items_max=threads + 1,

@@ -62,6 +62,8 @@ class Prepared:
     outline: Outline
     dataset: TrainableDataset
     source: Source
+    columns: Sequence[str] | None
+    """The columns of the version that batches need; None for all."""
     plan: RankPlan
     chunks: Mapping[int, ChunkRef]
     make_batch: Callable[[Mapping[str, Any]], Batch]
@@ -77,11 +79,13 @@ def prepare(dataset: TrainableDataset, options: LoaderOptions, *, threads: int) 
     lane_batch_rows(options.global_batch_rows, options.lanes, world_size)
     state = LoaderState(_order_spec(dataset.version, options), _choice(Tail, "tail", options.tail))
     manifest = split_manifest(dataset, options)
-    plans = _plans(dataset, manifest, options)
+    rules = _rules(dataset)
+    columns = options.columns if options.columns is not None or rules is None else rules.columns()
+    plans = _plans(dataset, manifest, options, columns, rules)
     order = Order(state.spec, manifest.chunk_rows())
     epoch = BatchPlan(order.rows_of_lanes, options.global_batch_rows, state.tail)
     chunks = manifest.refs({int(chunk) for lane in lanes for chunk in order.lane_chunks(lane)})
-    source = loader_source(dataset, options, decoded_bytes_max=options.cache_bytes)
+    source = loader_source(dataset, columns, decoded_bytes_max=options.cache_bytes)
     demand = demand_of(order, epoch, lanes, plans, chunks, source, ahead=AHEAD if options.transform else 0)
     budget = budget_of(demand, options.prefetch_bytes, threads)
     shape = replace(demand.shape, slots=budget.slots)
@@ -91,6 +95,7 @@ def prepare(dataset: TrainableDataset, options: LoaderOptions, *, threads: int) 
         ),
         dataset=dataset,
         source=source,
+        columns=columns,
         plan=RankPlan(order, state.tail, options.global_batch_rows, plans, shape),
         chunks=chunks,
         make_batch=batch_maker(options.format, plans),
@@ -105,19 +110,12 @@ def split_manifest(dataset: TrainableDataset, options: LoaderOptions) -> SplitMa
     return SplitManifest(dataset, chosen_chunks(dataset.schema, options.split, version.chunks, version.reference))
 
 
-def loader_source(dataset: TrainableDataset, options: LoaderOptions, *, decoded_bytes_max: int = 0) -> ChunkSource:
-    """Return the source of the chunks of a loader: only the tiles that its batches need, and whole matrices."""
-    columns = _read_columns(dataset, options)
+def loader_source(
+    dataset: TrainableDataset, columns: Sequence[str] | None, *, decoded_bytes_max: int = 0
+) -> ChunkSource:
+    """Return the source of chunks with the columns that batches need: only their tiles, and whole matrices."""
     keeps_matrices = bool(dataset.version.layout.matrices)
     return dataset.chunk_source(columns, decoded_bytes_max=decoded_bytes_max, keeps_matrices=keeps_matrices)
-
-
-def _read_columns(dataset: TrainableDataset, options: LoaderOptions) -> Sequence[str] | None:
-    """Return the columns that the batches need; None for all of the schema."""
-    if options.columns is not None:
-        return options.columns
-    rules = _rules(dataset)
-    return None if rules is None else rules.columns()
 
 
 def _rules(dataset: TrainableDataset) -> RecipeRules | None:
@@ -125,8 +123,13 @@ def _rules(dataset: TrainableDataset) -> RecipeRules | None:
     return None if recipe is None else RecipeRules(recipe, dataset.schema)
 
 
-def _plans(dataset: TrainableDataset, manifest: SplitManifest, options: LoaderOptions) -> list[Plan]:
-    columns, rules = _read_columns(dataset, options), _rules(dataset)
+def _plans(
+    dataset: TrainableDataset,
+    manifest: SplitManifest,
+    options: LoaderOptions,
+    columns: Sequence[str] | None,
+    rules: RecipeRules | None,
+) -> list[Plan]:
     counts = manifest.null_counts(dataset.schema.names if columns is None else columns)
     wishes: dict[str, Any] = {"columns": options.columns, "nulls": options.nulls, "format": options.format}
     if rules is not None:

@@ -18,12 +18,10 @@ from millrace.errors import MillraceError, UsageError, VersionNotFoundError
 from millrace.load import LoadOptions
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.marking import Marking
-from tests.derived import made_from
+from tests.derived import derived_plan, made_from
 from tests.waiting import until
 
 Names = dict[str, str]
-NIGHTS = 12
-KEEP = 3
 
 
 @pytest.fixture
@@ -177,7 +175,9 @@ def test_of_a_deletion_and_a_publication_at_once_no_visible_version_is_left_with
     outcomes: set[tuple[bool, bool]] = set()
     for number in range(12):
         weather = load(store, name_of(chain["weather"]), tmp_path, 10 + number)
-        plan = store.plan(name_of(chain["other"]), str(tmp_path / f"{name_of(weather)}.csv"), run=f"race-{number}")
+        plan = derived_plan(
+            store, name_of(chain["other"]), str(tmp_path / f"{name_of(weather)}.csv"), run=f"race-{number}"
+        )
         result = store.load_split(plan, None)
         deleted, made = run_at_once(
             lambda weather=weather: store.delete(weather),
@@ -229,18 +229,21 @@ def test_a_version_published_between_check_and_mark_keeps_its_input_and_the_tags
     assert store.tags(name_of(chain["model"])) == {"best": chain["model"].partition("@")[2]}
 
 
-def test_nights_with_keep_leave_the_store_at_a_level_size(store: Store, tmp_path: Path, alive: None) -> None:
+@pytest.mark.parametrize(("nights", "keep"), [(12, 3), pytest.param(30, 7, marks=pytest.mark.full)])
+def test_nights_with_keep_leave_the_store_at_a_level_size(
+    store: Store, tmp_path: Path, alive: None, nights: int, keep: int
+) -> None:
     suffix = uuid4().hex[:8]
     flights, late, model = (f"{name}_{suffix}" for name in ("flights", "late", "model"))
     kept: list[int] = []
-    for night in range(NIGHTS):
+    for night in range(nights):
         load(store, flights, tmp_path, 10 + night)
         made_from(store, late, tmp_path, flights, run=f"late-{night}")
         made_from(store, model, tmp_path, late, run=f"model-{night}")
         for name in (model, late, flights):
-            store.prune(name, KEEP, now=True)
+            store.prune(name, keep, now=True)
         kept.append(sum(len(rows_of(store, "attempts", name)) for name in (flights, late, model)))
-        assert len(store.versions(flights)) == min(night + 1, KEEP)
-    assert kept[-1] == kept[KEEP + 2]
+        assert len(store.versions(flights)) == min(night + 1, keep)
+    assert kept[-1] == kept[keep + 2]
     store.delete(flights, whole=True, with_derived=True, now=True)
     assert rows_of(store, "attempts", model) == []

@@ -27,7 +27,7 @@ def main(arguments: dict[str, Any]) -> None:
 def memory(loader: TrainingLoader, epochs: int) -> dict[str, int]:
     """Read some epochs, and return the peak memory above that of the process before the first batch."""
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
+    reset_peak()
     before, rows = status_bytes("VmRSS"), 0
     for _ in range(epochs):
         for batch in loader:
@@ -38,6 +38,11 @@ def memory(loader: TrainingLoader, epochs: int) -> dict[str, int]:
         "rows": rows,
         "steps": len(loader),
     }
+
+
+def reset_peak() -> None:
+    """Let the peak memory of this process be that of now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def status_bytes(key: str) -> int:

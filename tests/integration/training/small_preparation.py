@@ -23,7 +23,7 @@ def load_inputs(store: Store, prefix: str, *, rows: int = ROWS) -> None:
 def preparation_of(prefix: str, name: str, **changes: Any) -> Preparation:
     """Return the preparation of these inputs."""
     inputs: Mapping[str, str] = {"trips": f"{prefix}_trips", "weather": f"{prefix}_weather"}
-    return replace(LATE_TRIPS, name=name, inputs=inputs, **changes)
+    return replace(LATE_TRIPS, **{"name": name, "inputs": inputs, **changes})
 
 
 def prepare(store: Store, preparation: Preparation, *, run: str) -> LoadReport:

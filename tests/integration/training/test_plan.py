@@ -114,11 +114,13 @@ def test_the_memory_is_that_of_a_process_that_trains(cached_store: Store) -> Non
 
 
 _TRAIN = """
-import json, resource, sys, time
+import json, sys, time
 from millrace import connect
+from tests.integration.training.peak_memory import reset_peak, status_bytes
 with connect() as store, store.dataset(sys.argv[1]).training(**json.loads(sys.argv[2])) as loader:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reset_peak()
+    before = status_bytes("VmHWM")
     for batch in loader:
         time.sleep(0.0005)
-    print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+    print(status_bytes("VmHWM") - before)
 """

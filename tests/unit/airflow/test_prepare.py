@@ -262,7 +262,7 @@ def test_a_version_and_a_seed_of_the_form_replace_those_of_the_entry(run: Run, l
     loaded.load("trips", trips(300))
     run.request.given = {"versions": {"trips": "1"}, "seed": 7}
     planned = prepare.plan(run.request)
-    assert planned["inputs"] == {"trips": first}
+    assert dict(planned["inputs"]) == {"trips": first}
     assert planned["preparation"]["seed"] == 7
 
 

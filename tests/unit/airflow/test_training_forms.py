@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from airflow.sdk.definitions._internal.types import is_arg_set
 from airflow.sdk.exceptions import ParamValidationError
@@ -14,8 +15,12 @@ from airflow.sdk.exceptions import ParamValidationError
 from local_stack.settings import CHECKOUT
 from millrace.airflow.train import Training
 from millrace.airflow.training_forms import FormPreparation, form_training, own_fields, prepare_form, train_form
+from millrace.api import Store
 from millrace.declarations import TrainingEntry
 from millrace.errors import InvalidNameError, UsageError
+from tests.unit.store.in_memory import cassandra, settings, store
+
+__all__ = ["cassandra", "settings", "store"]
 
 FORMS = {"prepare_training_data": prepare_form, "train_model": train_form}
 OWN: dict[str, Any] = {
@@ -29,6 +34,32 @@ OWN: dict[str, Any] = {
     "after": ["delay"],
     "nulls": ["temp=mean", "wind=-1.5", "rain=false"],
 }
+
+
+HOSTILE_QUERIES = [
+    "SELECT * FROM 'x.csv'",
+    "SELECT * FROM 'https://host/x.parquet'",
+    "SELECT * FROM read_csv('x.csv')",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT (SELECT content FROM read_blob('x'))",
+    "SELECT * FROM glob('/tmp/*')",
+    "WITH a AS (FROM 'x.csv') SELECT * FROM a",
+    "ATTACH 'x.db' AS x",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET memory_limit = '1TB'",
+    "PRAGMA threads = 64",
+    "COPY f TO 'x.csv'",
+    "EXPORT DATABASE 'x'",
+    "SELECT 1; SELECT 2",
+    "SELECT 1 -- the end\n; DROP TABLE f",
+    "SELECT * FROM weather",
+    "SELECT * FROM information_schema.tables",
+    "SELECT * FROM duckdb_settings()",
+    "SELECT getenv('HOME')",
+    "SELECT random() FROM f",
+    "SELECT * FROM millrace_inputs.f",
+]
 
 
 @pytest.fixture
@@ -161,3 +192,15 @@ def test_the_documented_fields_are_those_of_the_form(dag_id: str) -> None:
     ]
     (table,) = re.findall(rf"The fields of `{dag_id}`:\n\n((?:\|.*\n)+)", page)
     assert re.findall(r"^\| `.*", table, re.MULTILINE) == rows, "\n".join(rows)
+
+
+@pytest.mark.parametrize("query", HOSTILE_QUERIES)
+def test_a_hostile_query_of_the_form_is_refused_in_one_line_before_anything_runs(store: Store, query: str) -> None:
+    store.load("flights", pa.table({"id": [1, 2], "delay": [3, 30], "start": [1, 2]}))
+    store.load("weather", pa.table({"id": [1, 2]}))
+    form = submitted(name="mine", query=query, inputs=["f=flights"], key=["id"], target="delay > 15")
+    request = FormPreparation(form)
+    with pytest.raises(UsageError) as refused:
+        store.plan_preparation(request.dataset, entry=request.choice().entry)
+    assert "the query of mine" in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -116,6 +116,20 @@ def test_the_same_data_function_and_seed_are_trained_once(store: Store, data: st
     assert len(store.versions("late_arrivals_model")) == 3
 
 
+def test_a_forced_run_that_is_repeated_is_one_version(store: Store, data: str) -> None:
+    calls: list[int] = []
+
+    def never_equal(job: TrainingJob) -> TrainedModel:
+        calls.append(job.seed)
+        return TrainedModel({"val_auc": 0.5 + len(calls) / 100}, {"w": str(len(calls)).encode()})
+
+    store.train(never_equal, data)
+    forced = store.train(never_equal, data, force=True, run_id="forced")
+    again = store.train(never_equal, data, force=True, run_id="forced")
+    assert (again.version, again.skipped, len(calls)) == (forced.version, "", 2)
+    assert len(store.versions("late_arrivals_model")) == 2
+
+
 def test_a_skipped_run_sets_the_tag_that_a_killed_run_did_not_set(store: Store, data: str) -> None:
     store.train(mean_of_true, data, seed=5)
     store.untag("late_arrivals_model", "best")

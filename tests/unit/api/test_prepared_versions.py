@@ -397,3 +397,41 @@ def test_a_target_of_text_is_the_position_of_its_class(store: Store, tmp_path: P
     with made.dataset.training(format="arrow", **options) as loader:
         found = pa.Table.from_batches(list(loader))
     assert found["target"].to_pylist() == made.splits["train"]["target"].to_pylist()
+
+
+@pytest.mark.parametrize("keeps_matrices", [True, False])
+def test_the_bytes_in_flight_hold_a_chunk_with_its_copies(made: Published, keeps_matrices: bool) -> None:
+    source = made.dataset.chunk_source(list(FEATURES), keeps_matrices=keeps_matrices)
+    for ref in made.dataset.refs():
+        with source.borrow(ref) as batch:
+            raw = sum(ref.tiles[tile].raw_bytes for tile in source.decoder.tiles_of(ref))
+            copied = 0 if keeps_matrices else sum(batch[name].nbytes for name in (*FLOATS, *DOUBLES, *CATEGORIES))
+            bitmaps = batch.num_columns * (batch.num_rows // 8 + 1)
+            assert raw + copied - bitmaps <= source.bytes_in_flight(ref) <= 4 * (raw + copied)
+
+
+def test_training_does_not_take_matrices_apart(made: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("millrace.chunks.encode.columns_of", None)
+    assert epoch(made)["features"].shape == (made.splits["train"].num_rows, 3)
+    assert list(epoch(made, columns=["wind", "temp"])) == ["wind", "temp"]
+
+
+@pytest.mark.parametrize("keeps_matrices", [True, False])
+def test_the_raw_form_of_a_chunk_decodes_to_the_same_rows(store: Store, made: Published, keeps_matrices: bool) -> None:
+    decoder = made.dataset.chunk_source(["wind", "id", *CATEGORIES], keeps_matrices=keeps_matrices).decoder
+    for ref in made.dataset.refs():
+        tiles = decoder.tiles_of(ref)
+        stored = store.chunk_reader.fetch(ref, tiles)
+        raw = [ref.tiles[tile].inflate(data, {"tile": tile}) for tile, data in zip(tiles, stored, strict=True)]
+        rows = decoder.decode(ref, stored, None)
+        assert rows.equals(decoder.decode(ref, raw, None, is_raw=True))
+        assert rows.num_columns == (3 if keeps_matrices else 4)
+
+
+def test_a_damaged_copy_is_found_and_repaired(store: Store, made: Published, cassandra: FakeCassandra) -> None:
+    key = next(iter(cassandra.b.rows["chunks"]))
+    del cassandra.b.rows["chunks"][key]
+    reference = made.dataset.version.reference
+    assert not store.verify(reference, each_replica=True).ok
+    store.repair("late")
+    assert store.verify(reference, each_replica=True).ok

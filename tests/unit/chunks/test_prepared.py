@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from millrace.arrow import held_bytes
 from millrace.chunks import (
     PREPARED_CHUNK_BYTES,
     ChunkSettings,
-    SplitGrouper,
     TileLayout,
     encode_row_group,
+    prepared_grouper,
     prepared_layout,
     prepared_row_group_bytes,
 )
@@ -93,8 +92,8 @@ def test_a_chunk_of_noise_decodes_to_4_to_8_mb_and_is_not_halved(codec: str, nul
     settings = ChunkSettings(codec, row_group_bytes=prepared_row_group_bytes(batch.schema))
     layout = prepared_layout(batch.schema, batch.schema.names[3:])
     assert len(layout.matrices) == 2
-    grouper = SplitGrouper(settings, batch.schema)
-    groups = [group for _, group in (*grouper.feed("train", batch), *grouper.finish())]
+    grouper = prepared_grouper(settings, batch.schema)
+    groups = [*grouper.feed(batch), *grouper.finish()]
     chunks = [encode_row_group(group, settings, layout) for group in groups]
     assert [len(each) for each in chunks] == [1] * len(groups)
     sizes = [held_bytes(group.to_batch()) for group in groups[:-1]]
@@ -107,32 +106,12 @@ def test_a_wide_schema_leaves_room_for_its_headers() -> None:
     assert PREPARED_CHUNK_BYTES[0] < prepared_row_group_bytes(wide) < prepared_row_group_bytes(pa.schema([]))
 
 
-@given(rows=st.lists(st.integers(0, 50), min_size=1, max_size=4), cuts=st.lists(st.integers(1, 50), max_size=3))
-def test_no_row_group_has_rows_of_two_splits(rows: list[int], cuts: list[int]) -> None:
-    settings = ChunkSettings(row_group_bytes=100)
-    grouper, found = SplitGrouper(settings, pa.schema({"n": pa.int64()})), []
-    for split, count in enumerate(rows):
-        batch = pa.record_batch({"n": np.arange(count) + 1000 * split})
-        edges = sorted({0, count, *(cut for cut in cuts if cut < count)})
-        for low, high in pairwise(edges):
-            found += list(grouper.feed(str(split), batch.slice(low, high - low)))
-    found += list(grouper.finish())
-    for split, group in found:
-        numbers = group.to_batch().column("n").to_pylist()
-        assert {number // 1000 for number in numbers} == {int(split)}
-        assert len(numbers) <= 12
-    for split, count in enumerate(rows):
-        assert sum(group.num_rows for each, group in found if each == str(split)) == count
-        sizes = [group.num_rows for each, group in found if each == str(split)]
-        assert all(size == 12 for size in sizes[:-1])
-
-
 def test_the_groups_do_not_depend_on_the_batches() -> None:
     table = pa.record_batch({"a": np.arange(1000, dtype=np.int8), "t": ["x" * (n % 50) for n in range(1000)]})
     found = []
     for size in (1, 7, 1000):
-        grouper = SplitGrouper(ChunkSettings(row_group_bytes=400), table.schema)
+        grouper = prepared_grouper(ChunkSettings(row_group_bytes=400), table.schema)
         parts = [table.slice(first, size) for first in range(0, 1000, size)]
-        groups = [group for part in parts for _, group in grouper.feed("train", part)]
-        found.append([group.num_rows for group in groups] + [group.num_rows for _, group in grouper.finish()])
+        groups = [group for part in parts for group in grouper.feed(part)]
+        found.append([group.num_rows for group in (*groups, *grouper.finish())])
     assert found[0] == found[1] == found[2]

@@ -41,7 +41,7 @@ run_id_option = click.option(
     "--run-id",
     metavar="ID",
     type=_run_id,
-    help="Name the run. The same run, source and settings are the same load.",
+    help="Name the run. Repeated with the same name, data and settings it is not done twice.",
 )
 
 

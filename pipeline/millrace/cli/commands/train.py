@@ -34,10 +34,10 @@ def command(
 ) -> None:
     """Train a model on the training dataset NAME by the function of its entry, and print its metrics.
 
-    The function is the field train of the entry. It is imported from Python's path, to which the folder of the file is
-    added. The model is a new version of the dataset NAME_model: the files of the function, recipe.json, metrics.json
-    and report.md. Its tag best moves to the version if val_auc, or else val_score, is better than before. If a model of
-    the same data, function and seed exists, none is trained, and the exit code is 0.
+    The function is the field train of the entry: see docs/prepare.md. It is imported from Python's path, to which the
+    folder of the file is added. The model is a new version of the dataset NAME_model: the files of the function,
+    recipe.json, metrics.json and report.md. Its tag best moves to the version if val_auc, or else val_score, is better
+    than before. If a model of the same data, function and seed exists, none is trained, and the exit code is 0.
 
     JSON: the report of the training: dataset, version, run, data (the version it was trained on), function, seed,
     metrics, baseline, files, bytes, best (whether it has the tag), seconds, started, skipped ("unchanged" or empty),

@@ -59,8 +59,10 @@ class Marking:
         try:
             for version in layer:
                 # A tag that is removed last would keep the data of a deleted version after an interruption.
+                # The first check may be seconds old.
                 tags[version.reference] = self._untag(version) if untag else []
-                self._replicas.require_unprotected(version)  # the first check may be seconds old
+                if not untag:
+                    self._replicas.require_unprotected(version)
                 marked.append(version)
                 self._replicas.write_mark(version, DELETED, datetime.now(UTC))
         finally:
@@ -72,12 +74,15 @@ class Marking:
         return needed
 
     def _untag(self, version: Version) -> list[str]:
-        """Remove the tags of a version and return them; raise ``UsageError`` and keep them if it is being read."""
+        """Remove the tags of a version and return them.
+
+        Raises ``UsageError`` and keeps them if the version is being read, or has got another tag meanwhile.
+        """
         self._replicas.require_unread(version)
         tags = self._replicas.tags(version)
         self._write_tags(version, tags, removed=True)
         try:
-            self._replicas.require_unread(version)
+            self._replicas.require_unprotected(version)
         except UsageError:
             self._write_tags(version, tags, removed=False)
             raise

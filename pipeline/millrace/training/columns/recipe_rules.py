@@ -120,9 +120,10 @@ class RecipeRules:
         return known.index(value) + 1 if value is not None and value in known else 0
 
     def _scales(self, names: Sequence[str]) -> dict[str, tuple[float, float]]:
-        """Return mean and deviation of each numeric feature that is no category; a deviation of 0 counts as 1."""
+        """Return mean and deviation of each feature of one number; a deviation of 0 counts as 1."""
         statistics = self.recipe.statistics
-        numeric = [name for name in names if name in self.recipe.features and name not in self.recipe.categories]
+        others = {*self.recipe.categories, *self.recipe.shapes}
+        numeric = [name for name in names if name in self.recipe.features and name not in others]
         return {name: _mean_and_std(statistics[name]) for name in numeric if name in statistics}
 
 

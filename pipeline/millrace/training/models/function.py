@@ -60,7 +60,23 @@ def load_function(text: str, folder: Path) -> TrainingFunction:
             hint="name a function that takes a TrainingJob",
             function=text,
         )
+    _check_takes_job(function, text)
     return function  # type: ignore[no-any-return]
+
+
+def _check_takes_job(function: Callable[..., object], text: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a function in C may have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise UsageError(
+            f"the training function {text} has the arguments {signature}, and is called with one",
+            hint="write it as def train(job), where job is a TrainingJob",
+            function=text,
+        ) from None
 
 
 def _imported(module_name: str, text: str, folder: Path) -> ModuleType:

@@ -139,6 +139,9 @@ def _files(result: TrainedModel, function: str) -> dict[str, bytes]:
             raise _bad_file(function, path, "which is not a path below a folder", "use a name such as weights.npz")
         if path in OWN_FILES:
             raise _bad_file(function, path, "which Millrace writes itself", "use another name")
+        folders = {"/".join(parts[:end]) for end in range(1, len(parts))}
+        if not folders.isdisjoint(files.keys() | OWN_FILES):
+            raise _bad_file(function, path, "below another file", "use another name")
     return {path: bytes(data) for path, data in files.items()}
 
 

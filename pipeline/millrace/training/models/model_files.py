@@ -33,15 +33,15 @@ class FileDataset(Protocol):
 def files_of(files: Mapping[str, bytes], recipe: Recipe, metrics: Mapping[str, float], report: str) -> dict[str, bytes]:
     """Return all files of a model, sorted by path; equal arguments give equal bytes."""
     own = {
-        RECIPE_FILE: _json_bytes(asdict(recipe)),
-        METRICS_FILE: _json_bytes(dict(metrics)),
+        RECIPE_FILE: _json_bytes(asdict(recipe)),  # in its own order, because that of the splits counts
+        METRICS_FILE: _json_bytes(dict(sorted(metrics.items()))),
         REPORT_FILE: (report or _table(metrics)).rstrip("\n").encode() + b"\n",
     }
     return dict(sorted({**files, **own}.items()))
 
 
 def _json_bytes(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _table(metrics: Mapping[str, float]) -> str:

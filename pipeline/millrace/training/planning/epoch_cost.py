@@ -76,7 +76,7 @@ def epoch_cost(
     prepared = prepare(dataset, rank_options, threads=read_threads())
     order, plan = prepared.plan.order, prepared.outline.batch_plan()
     reads = _reads_of_chunks(order)
-    stored, memory = _chunk_sizes(dataset, options, form, value_cost)
+    stored, memory = _chunk_sizes(dataset, options, prepared.columns, form, value_cost)
     cached = int(np.searchsorted(np.cumsum(memory), cache_bytes, side="right"))
     return EpochCost(
         reference=dataset.version.reference,
@@ -110,10 +110,10 @@ def _reads_of_chunks(order: Order) -> NDArray[np.int64]:
 
 
 def _chunk_sizes(
-    dataset: Dataset, options: LoaderOptions, form: Form, value_cost: ValueCost
+    dataset: Dataset, options: LoaderOptions, columns: Sequence[str] | None, form: Form, value_cost: ValueCost
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return for each chunk the stored bytes of the tiles that are read, and the memory of Redis that they take."""
-    decoder = loader_source(dataset, options).decoder
+    decoder = loader_source(dataset, columns).decoder
     refs = split_manifest(dataset, options).each_ref()
     sizes = [(decoder.stored_bytes(ref), _redis_bytes(ref, decoder.tiles_of(ref), form, value_cost)) for ref in refs]
     stored, memory = np.array(sizes, np.int64).reshape(-1, 2).T

@@ -32,7 +32,7 @@ def first_batch_s(dataset: TrainableDataset, options: LoaderOptions, prepared: P
     rounds: list[float] = []
     began = time.perf_counter()
     while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() - began < _ROUNDS_S):
-        source = loader_source(dataset, options)  # its memory is new, as in a job
+        source = loader_source(dataset, measured.columns)  # its memory is new, as in a job
         rounds.append(_round_s(replace(measured, source=source), options))
     return median(rounds) * chunks / _first_chunks(measured)
 

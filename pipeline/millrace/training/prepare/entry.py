@@ -17,6 +17,7 @@ REST: Final = "rest"
 MEAN, DROP, INDICATOR = "mean", "drop", "indicator"
 """The rules of ``nulls`` besides a constant."""
 _NOT_OF_ROWS: Final = frozenset({"name", "expect"})
+_MAPS: Final = ("known", "nulls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +85,40 @@ class Preparation:
         return {**fields, "inputs": [list(pair) for pair in self.inputs.items()]}
 
     def to_json(self) -> dict[str, Any]:
-        """Return all fields as plain JSON, for the tasks of a run."""
-        return {"name": self.name, **self.row_fields(), "expect": asdict(self.expect)}
+        """Return all fields as plain JSON, for the tasks of a run.
+
+        Maps are lists of pairs: the order of the splits decides the rows, and JSON columns of PostgreSQL lose it.
+        """
+        fields = {"name": self.name, **self.row_fields(), "expect": asdict(self.expect)}
+        splits = {name: _pairs(value) for name, value in fields["splits"].items()}
+        return {**fields, "splits": splits, **{name: _pairs(fields[name]) for name in _MAPS}}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return the preparation of the JSON of ``to_json``."""
         lists = {name: tuple(value[name]) for name in ("key", "after", "categories")}
+        maps = {name: dict(value[name]) for name in ("inputs", *_MAPS)}
         splits = value["splits"]
         features, share = value["features"], value["expect"]["target_share"]
         return cls(
             **{
                 **value,
                 **lists,
-                "inputs": dict(value["inputs"]),
+                **maps,
                 "features": None if features is None else tuple(features),
-                "splits": CutSplits(**splits) if "conditions" in splits else _hash_splits(splits),
+                "splits": _cut_splits(splits) if "conditions" in splits else _hash_splits(splits),
                 "expect": Expectations(**{**value["expect"], "target_share": None if share is None else tuple(share)}),
             }
         )
 
 
 def _hash_splits(value: Mapping[str, Any]) -> HashSplits:
-    return HashSplits(value["weights"], tuple(value["by"]))
+    return HashSplits(dict(value["weights"]), tuple(value["by"]))
+
+
+def _cut_splits(value: Mapping[str, Any]) -> CutSplits:
+    return CutSplits(dict(value["conditions"]))
+
+
+def _pairs(value: Any) -> Any:
+    return [list(pair) for pair in value.items()] if isinstance(value, Mapping) else value

@@ -55,14 +55,19 @@ class PreparePlan:
         return self.published or self.unchanged
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON, to be passed from task to task."""
+        """Return plain JSON, to be passed from task to task; the inputs are pairs, so that their order is kept."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**fields, "preparation": self.preparation.to_json(), "inputs": dict(self.inputs)}
+        return {
+            **fields,
+            "preparation": self.preparation.to_json(),
+            "inputs": [list(pair) for pair in self.inputs.items()],
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return the plan of the JSON of ``to_json``."""
-        return cls(**{**value, "preparation": Preparation.from_json(value["preparation"])})
+        preparation = Preparation.from_json(value["preparation"])
+        return cls(**{**value, "preparation": preparation, "inputs": dict(value["inputs"])})
 
     def load_plan(self, schema: pa.Schema, layout: TileLayout, chunks: ChunkSettings) -> LoadPlan:
         """Return the plan of a load that writes the prepared rows as a new version, which replaces the one before."""

@@ -15,6 +15,7 @@ from millrace.settings import missing_extra
 from millrace.store import Catalogue, Version, VersionGraph
 from millrace.training.prepare.entry import Preparation
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
+from millrace.training.prepare.query import check_query
 
 _RUN_CHARACTERS_MAX = 250
 
@@ -31,7 +32,7 @@ def make_prepare_plan(
 
     ``versions`` replaces the versions of inputs by alias, such as ``{"flights": "12"}``. With ``force`` a new version
     is made from unchanged inputs. Raises ``DatasetNotFoundError`` and ``VersionNotFoundError`` for an input that does
-    not exist, by its alias, and ``UsageError`` for a name that a loaded dataset has.
+    not exist, by its alias, and ``UsageError`` for a name that a loaded dataset has and for a query that is refused.
     """
     check_dataset_name(preparation.name)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
@@ -39,7 +40,8 @@ def make_prepare_plan(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
         )
     _check_aliases(preparation, versions or {})
-    inputs = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
+    exact = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
+    inputs = {alias: version.reference for alias, version in exact.items()}
     graph = VersionGraph(catalogue.all_versions(preparation.name))
     _check_not_loaded(preparation.name, graph.versions)
     fingerprint = _fingerprint(preparation, inputs)
@@ -54,12 +56,13 @@ def make_prepare_plan(
         number=graph.next_number if published is None else published.number,
         hex=hexpart,
         parent=None if latest is None else latest.label,
-        codes_of=_codes_of(catalogue, graph.versions),
+        codes_of=codes_of(catalogue, graph.versions),
     )
     if published is not None and holder is not None:
         return replace(plan, published=True, parent=published.parent, holder=holder.label)
     if latest is not None and not force and latest.settings.get("prepared") == fingerprint:
         return replace(plan, unchanged=True, holder=latest.label)
+    check_query(preparation, {alias: catalogue.pages.schema(version) for alias, version in exact.items()})
     return plan
 
 
@@ -71,6 +74,41 @@ def recipe_named(catalogue: Catalogue, dataset: str, label: str) -> Recipe | Non
     return None if version is None else _recipe(catalogue, version)
 
 
+def recipe_of_codes(catalogue: Catalogue, plan: PreparePlan) -> Recipe | None:
+    """Return the recipe whose category codes a plan keeps; None if there is none.
+
+    Older versions have the codes of a column that was no category in the version before.
+    """
+    recipe = recipe_named(catalogue, plan.dataset, plan.codes_of)
+    if recipe is None:
+        return None
+    categories = dict(recipe.categories)
+    versions = iter(VersionGraph(catalogue.all_versions(plan.dataset)).versions)
+    wanted = frozenset(plan.preparation.categories)
+    while not wanted <= categories.keys() and (version := next(versions, None)) is not None:
+        older = None if version.purged_at is not None else _recipe(catalogue, version)
+        categories = {**({} if older is None else older.categories), **categories}
+    return replace(recipe, categories=categories)
+
+
+def check_codes(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe) -> None:
+    """Raise ``StoreError`` if a version was published since the plan, and gives other codes to the same categories."""
+    versions = VersionGraph(catalogue.all_versions(plan.dataset)).versions
+    if any(version.hex == plan.hex and version.run == plan.run for version in versions):
+        return  # its own version is published already
+    newest = codes_of(catalogue, versions)
+    other = None if newest == plan.codes_of else recipe_named(catalogue, plan.dataset, newest)
+    others = {} if other is None else other.categories
+    for name, values in recipe.categories.items():
+        if any(own != their for own, their in zip(values, others.get(name, ()), strict=False)):
+            raise StoreError(
+                f"{plan.dataset}@{newest} was published meanwhile, and the same codes denote other values of {name!r}",
+                hint="prepare it again: the codes of that version are kept then",
+                dataset=plan.dataset,
+                column=name,
+            )
+
+
 def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> None:
     for alias in versions:
         if alias not in preparation.inputs:
@@ -80,8 +118,8 @@ def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> Non
             raise UsageError(f"{preparation.name} has no input {alias!r}", hint=f"{hint}its inputs are {names}")
 
 
-def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions: Mapping[str, str]) -> str:
-    """Return the exact version of an input, such as ``flights@12-3fa9c1``."""
+def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions: Mapping[str, str]) -> Version:
+    """Return the exact version of an input."""
     name, selector = parse_reference(preparation.inputs[alias])
     if given := versions.get(alias):
         given_name, selector = parse_reference(given if "@" in given else f"{name}@{given}")
@@ -90,7 +128,7 @@ def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions:
     if name == preparation.name:
         raise UsageError(f"{name} cannot be made from itself", hint=f"change the input {alias!r}")
     try:
-        return catalogue.resolve(name, selector).reference
+        return catalogue.resolve(name, selector)
     except StoreError as error:
         error.message = f"the input {alias!r} of {preparation.name}: {error.message}"
         error.context.setdefault("input", alias)
@@ -133,7 +171,7 @@ def duckdb_version() -> str:
     return str(duckdb.__version__)
 
 
-def _codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
+def codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
     """Return the newest version whose recipe can be read, deleted ones included; empty if there is none.
 
     A deleted version may be restored. If its codes were not kept, one code could denote two values then.

@@ -11,9 +11,9 @@ from millrace.errors import ChunkFormatError, ExpectationError
 from millrace.load import LoadReport, publish, version_report
 from millrace.sources import SourceWarning
 from millrace.store import Catalogue, CatalogueWriter, ReplicatedWriter, Version
-from millrace.training.prepare.changes import changes_between
+from millrace.training.prepare.changes import CLASSES_MAX, changes_between
 from millrace.training.prepare.plan import PreparePlan
-from millrace.training.prepare.planning import recipe_named
+from millrace.training.prepare.planning import check_codes, recipe_named
 from millrace.training.prepare.rows import check_expectations
 from millrace.training.prepare.writing import PreparedData
 
@@ -28,10 +28,11 @@ def publish_prepared(
     """Publish the version of a plan and return the report of the preparation.
 
     Publishing the same plan again returns the same version. Raises ``ExpectationError`` with every limit of ``expect``
-    that the rows exceed, before anything is visible, and the errors of ``load.publish``.
+    that the rows exceed, before anything is visible, and the errors of ``check_codes`` and of ``load.publish``.
     """
     recipe = _recipe(plan, recipe_of(data.schema))
     require_expected(plan, recipe)
+    check_codes(catalogue, plan, recipe)
     load_plan = replace(data.load_plan, source=replace(data.load_plan.source, schema=data.schema))
     report = publish(catalogue, catalogue_writer, writes, load_plan, [data.result], settings=plan.settings)
     stages = {**data.stages, "publish": report.stages["publish"]}
@@ -78,12 +79,16 @@ def _warnings(recipe: Recipe) -> tuple[SourceWarning, ...]:
 def _facts(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe, spilled_bytes: int) -> Mapping[str, Any]:
     """Return the part of the report that only preparations have."""
     before = recipe_named(catalogue, plan.dataset, plan.parent or "")
+    classes = recipe.classes if recipe.classes is not None and len(recipe.classes) <= CLASSES_MAX else None
     return {
         "inputs": dict(recipe.inputs),
         "rows_in": recipe.rows_in,
         "dropped": dict(recipe.dropped),
-        "classes": None if recipe.classes is None else list(recipe.classes),
-        "splits": {name: dict(figures) for name, figures in recipe.splits.items()},
+        "classes": None if classes is None else list(classes),
+        "splits": {
+            name: {"rows": figures["rows"], "classes": None if classes is None else list(figures["classes"])}
+            for name, figures in recipe.splits.items()
+        },
         "spilled_bytes": spilled_bytes,
         "changes": None if before is None or not plan.parent else changes_between(before, recipe),
     }

@@ -6,6 +6,7 @@ import itertools
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -15,15 +16,24 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from millrace.chunks import ChunkSettings, prepared_layout, prepared_row_group_bytes
+from millrace.chunks import ChunkSettings, prepared_grouper, prepared_layout, prepared_row_group_bytes
 from millrace.dataset import Recipe, with_splits
 from millrace.load import LoadPlan, SplitResult, StageTimes, encoded_chunks
 from millrace.progress import ProgressTask
 from millrace.settings import Settings, millrace_home
-from millrace.store import AttemptRole, CassandraSession, Catalogue, ChunkWriter, LoadAttempt, ReplicatedWriter, Version
+from millrace.store import (
+    AttemptRole,
+    CassandraSession,
+    Catalogue,
+    ChunkWriter,
+    Lease,
+    LoadAttempt,
+    ReplicatedWriter,
+    Version,
+)
 from millrace.training.prepare.engine import Engine, Scratch, estimate_scratch
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
-from millrace.training.prepare.planning import duckdb_version, recipe_named
+from millrace.training.prepare.planning import duckdb_version, recipe_of_codes
 from millrace.training.prepare.query import CheckedQuery, check_query
 from millrace.training.prepare.rows import TRAIN, PreparedRows, TrainStatistics, make_recipe, make_rows
 
@@ -44,6 +54,9 @@ class InputDataset(Protocol):
         self, columns: Any = None, filter: Any = None, *, num_rows: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Return the rows, or the first of them, in stored order."""
+
+    def used_by(self, job: str | None) -> AbstractContextManager[Lease | None]:
+        """Keep the version from being deleted during the block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +109,10 @@ def prepare_rows(
     preparation = plan.preparation
     query = check_query(preparation, {alias: dataset.schema for alias, dataset in inputs.items()})
     folder = Path(settings.training.scratch or millrace_home() / "scratch")
-    with Scratch(folder, name=plan.dataset) as scratch:
+    with ExitStack() as held, Scratch(folder, name=plan.dataset) as scratch:
+        for dataset in inputs.values():
+            # The version cannot be published if one of its inputs is deleted meanwhile.
+            held.enter_context(dataset.used_by(None))
         scratch.require_room(scratch_bytes(query, inputs))
         threads, memory_bytes = settings.training.threads, settings.training.memory_bytes
         with Engine(scratch, memory_bytes=memory_bytes, threads=threads) as engine:
@@ -106,7 +122,7 @@ def prepare_rows(
                 task.phase("query")
                 engine.run_query(query)
             with times.stage("join"):
-                earlier = recipe_named(Catalogue(cassandra), plan.dataset, plan.codes_of)
+                earlier = recipe_of_codes(Catalogue(cassandra), plan)
                 rows = make_rows(engine, preparation, query, earlier, task)
             task.set_total(_fetched(inputs) + sum(rows.split_rows.values()))
             with times.stage("write"):
@@ -229,7 +245,8 @@ class _Writing:
         for split, pairs in by_split:
             begin = written
             batches = self._observed(split, (batch for _, batch in pairs))
-            for chunk in encoded_chunks(load_plan, batches, threads=self.settings.load.encode_threads):
+            grouper = prepared_grouper(load_plan.chunks, self.rows.schema)  # a chunk belongs to one split
+            for chunk in encoded_chunks(load_plan, batches, threads=self.settings.load.encode_threads, grouper=grouper):
                 chunk_writer.write(chunk)
                 written += 1
                 self.task.advance(chunk.rows)

@@ -15,10 +15,11 @@ from cassandra import ConsistencyLevel
 
 from millrace.api import Store
 from millrace.errors import MillraceError, StoreUnavailableError, UsageError, VersionNotFoundError
-from millrace.store import Lease
+from millrace.store import Lease, Version
 from millrace.store.catalogue.version import DELETED
+from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.marking import named
-from tests.derived import made_from
+from tests.derived import derived_plan, made_from
 from tests.unit.store.fakes import FakeCassandra, no_host
 
 Csv = Callable[..., str]
@@ -184,6 +185,22 @@ def test_a_leased_version_refuses_the_deletion_before_anything_is_marked(
     assert store.tags("late_model") == {"best": chain["late_model"].partition("@")[2]}
 
 
+def test_a_version_that_is_protected_after_its_tags_were_removed_keeps_them(
+    store: Store, chain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.tag(chain["late_model"], "best")
+
+    def protected(replicas: AllReplicas, version: Version) -> None:
+        raise UsageError(f"{version.reference} has the tag new")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AllReplicas, "require_unprotected", protected)
+        with pytest.raises(UsageError, match="has the tag new"):
+            store.delete("flights", whole=True, with_derived=True)
+    assert visible(store) == set(chain.values())
+    assert store.tags("late_model") == {"best": chain["late_model"].partition("@")[2]}
+
+
 def test_a_version_that_was_published_since_the_dry_run_refuses_the_deletion(
     store: Store, chain: dict[str, str], make: Make
 ) -> None:
@@ -286,7 +303,8 @@ def test_versions_of_one_dataset_that_only_pruned_ones_need_are_pruned_with_them
     for number in range(3):
         make("m", "m", run=f"run-{number}")
     assert store.prune("m", 1).marked == []
-    store.load("m", csv(5))
+    replaced = derived_plan(store, "m", csv(5))
+    store.publish(replaced, [store.load_split(replaced, None)])
     assert len(store.prune("m", 1).marked) == 4
 
 

@@ -123,6 +123,19 @@ def test_a_value_that_is_no_function_is_refused(folder: Path) -> None:
     assert "is int, and not a function" in refusal("own_value:train", folder)
 
 
+@pytest.mark.parametrize("arguments", ["", "job, more", "*, job"])
+def test_a_function_that_does_not_take_one_argument_is_refused(folder: Path, arguments: str) -> None:
+    write(folder, "own_trainer", f"def train({arguments}): pass\n")
+    message = refusal("own_trainer:train", folder)
+    assert f"own_trainer:train has the arguments ({arguments}), and is called with one" in message
+
+
+@pytest.mark.parametrize("arguments", ["job", "job, *more", "job, more=1", "*jobs"])
+def test_a_function_may_have_more_arguments_with_defaults(folder: Path, arguments: str) -> None:
+    write(folder, "own_trainer", f"def train({arguments}): pass\n")
+    assert callable(load_function("own_trainer:train", folder))
+
+
 def test_a_module_of_another_folder_with_the_same_name_is_the_one_of_its_folder(folder: Path) -> None:
     for number, place in enumerate((folder / "first", folder / "second")):
         place.mkdir()

@@ -56,6 +56,8 @@ def test_numbers_of_numpy_and_other_bytes_are_accepted() -> None:
         (TrainedModel({"val_auc": 0.7}, {"w": "text"}), "returned the file 'w' as str, not as bytes"),
         (TrainedModel({"val_auc": 0.7}, {"../w": b""}), "the file '../w' which is not a path below a folder"),
         (TrainedModel({"val_auc": 0.7}, {"/w": b""}), "the file '/w' which is not a path below a folder"),
+        (TrainedModel({"val_auc": 0.7}, {"w/a/b": b"", "w": b""}), "the file 'w/a/b' below another file"),
+        (TrainedModel({"val_auc": 0.7}, {"report.md/a": b""}), "the file 'report.md/a' below another file"),
         (TrainedModel({"val_auc": 0.7}, {"": b""}), "the file '' which is not a path below a folder"),
         (TrainedModel({"val_auc": 0.7}, {"w/": b""}), "the file 'w/' which is not a path below a folder"),
         (TrainedModel({"val_auc": 0.7}, {"recipe.json": b""}), "'recipe.json' which Millrace writes itself"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ def test_the_recipe_the_metrics_and_a_table_of_them_are_added() -> None:
     assert json.loads(files["metrics.json"]) == {"loss": 0.5, "val_auc": 0.75}
     assert json.loads(files["recipe.json"])["categories"] == {"carrier": ["AA", "UA"]}
     assert files["report.md"].decode() == "| metric | value |\n|---|---|\n| loss | 0.5 |\n| val_auc | 0.75 |\n"
+
+
+def test_the_recipe_keeps_the_order_of_its_splits() -> None:
+    recipe = replace(small_recipe(), splits={"train": {"rows": 1}, "val": {"rows": 2}, "test": {"rows": 3}})
+    assert list(json.loads(files_of({}, recipe, {}, "")["recipe.json"])["splits"]) == ["train", "val", "test"]
 
 
 def test_the_report_of_the_function_is_kept() -> None:

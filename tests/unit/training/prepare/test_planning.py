@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from millrace.api import Store
@@ -46,7 +48,6 @@ def test_an_input_may_be_a_tag_a_number_or_a_version_of_the_call(loaded: Store) 
         {"splits": CutSplits({"train": "< 2026-03-01T04:00", "val": "rest"})},
         {"nulls": {"temp": "drop"}},
         {"features": ("distance", "city")},
-        {"inputs": {"weather": "weather", "trips": "trips"}},
     ],
 )
 def test_each_field_that_can_change_rows_changes_the_fingerprint(loaded: Store, change: dict[str, object]) -> None:
@@ -87,3 +88,31 @@ def test_the_name_of_a_loaded_dataset_is_refused(loaded: Store) -> None:
 def test_a_plan_survives_its_json(loaded: Store, splits: HashSplits | CutSplits) -> None:
     made = plan(loaded, late_trips(splits=splits, expect=Expectations(target_share=(0.1, 0.9))))
     assert PreparePlan.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        HashSplits({"train": 0.6, "val": 0.2, "test": 0.2}),
+        CutSplits({"train": "< 2026-03-01T04:00", "val": "< 2026-03-01T08:00", "test": "rest"}),
+    ],
+)
+def test_json_with_sorted_keys_keeps_the_order_of_splits_inputs_and_rules(
+    loaded: Store, splits: HashSplits | CutSplits
+) -> None:
+    declared = late_trips(
+        inputs={"trips": "trips", "weather": "weather", "a": "weather"},
+        known={"weather": "weather_known_at", "a": "always"},
+        nulls={"temp": "mean", "distance": "drop"},
+        splits=splits,
+    )
+    made = plan(loaded, declared)
+    read = PreparePlan.from_json(json.loads(json.dumps(made.to_json(), sort_keys=True)))
+    assert read == made
+    assert json.dumps(read.preparation.row_fields()) == json.dumps(declared.row_fields())
+    assert list(read.inputs) == ["trips", "weather", "a"]
+
+
+def test_the_order_of_the_inputs_counts_because_the_first_is_the_main_input() -> None:
+    swapped = late_trips(inputs={"weather": "weather", "trips": "trips"})
+    assert json.dumps(swapped.row_fields(), sort_keys=True) != json.dumps(late_trips().row_fields(), sort_keys=True)

@@ -16,7 +16,7 @@ from millrace.errors import ExpectationError, MillraceError, StoreError, UsageEr
 from millrace.load import LoadReport
 from millrace.progress import null_task
 from millrace.training.prepare import Expectations, Preparation, PreparedData, PreparePlan, make_prepare_plan
-from tests.unit.training.prepare.trips import late_trips, trips
+from tests.unit.training.prepare.trips import QUERY, late_trips, trips
 
 
 def prepare(
@@ -229,3 +229,49 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert loaded.catalogue.versions("late_trips") == []
+
+
+def test_a_chunk_belongs_to_one_split_and_decodes_to_at_most_8_mb(loaded: Store) -> None:
+    loaded.load("trips", trips(200_000))
+    columns = ", ".join(f"sin(id * {number}) AS f{number}" for number in range(1, 13))
+    query = f"SELECT id, {columns} FROM trips"
+    changes = {"query": query, "inputs": {"trips": "trips"}, "known": {}, "categories": (), "nulls": {}}
+    prepare(loaded, late_trips(**changes, features=None))
+    dataset = loaded.dataset("late_trips")
+    recipe, refs = dataset.recipe, list(dataset.refs())
+    assert recipe is not None
+    for split, chunks in dataset.splits.items():
+        assert sum(refs[chunk].rows for chunk in chunks) == recipe.splits[split]["rows"]
+        sizes = [refs[chunk].raw_bytes for chunk in chunks]
+        assert all(4_000_000 <= size <= 8_000_000 for size in sizes[:-1])
+        assert sizes[-1] <= 8_000_000
+    assert len(refs) > len(dataset.splits)
+
+
+def test_a_column_that_is_a_category_again_has_its_old_codes(loaded: Store) -> None:
+    prepare(loaded, run="first")
+    without = late_trips(query=QUERY.replace("t.city, ", ""), categories=(), features=("distance", "temp"))
+    prepare(loaded, without, run="second")
+    loaded.load("trips", trips(600, cities=("Aa", "Bern", "Aachen")))
+    prepare(loaded, run="third")
+    assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
+        "Aachen", "Bern", "Cork", "Aa"
+    )  # fmt: skip
+
+
+def test_a_version_published_meanwhile_whose_codes_differ_refuses_the_publication(loaded: Store) -> None:
+    prepare(loaded, run="before")
+    plans = []
+    for run, city in (("one", "Xanten"), ("two", "York")):
+        loaded.load("trips", trips(600, cities=("Bern", city)))
+        plans.append(make_prepare_plan(loaded.catalogue, late_trips(), run=run))
+    written = [loaded.write_preparation(plan) for plan in plans]
+    first = loaded.publish_preparation(plans[0], written[0])
+    with pytest.raises(StoreError, match=f"{first.reference} was published meanwhile.* values of 'city'"):
+        loaded.publish_preparation(plans[1], written[1])
+    assert loaded.version("late_trips").label == first.version
+    assert loaded.publish_preparation(plans[0], written[0]).version == first.version
+    prepare(loaded, run="two")
+    assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
+        "Aachen", "Bern", "Cork", "Xanten", "York"
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from millrace.training.prepare.engine.sql import literal
 
 _MESSAGE_MAX: Final = 400
 _STREAMS: Final = 4
+_COLUMN: Final = re.compile(r'[Cc]olumn (?:named )?"([^"]+)"')
 _KIND: Final = re.compile(r"^[A-Z][A-Za-z ]+ Error: ")
 _PATH: Final = re.compile(r"(?<![\w.])/(?:[\w.@%+~-]+/)+[\w.@%+~-]*")
 
@@ -53,10 +55,13 @@ def open_database(
     return connection, cursors
 
 
-def as_usage_error(error: Exception, scratch: Scratch, *, lines_before: int = 0) -> MillraceError:
+def as_usage_error(
+    error: Exception, scratch: Scratch, *, lines_before: int = 0, hidden: Collection[str] = ()
+) -> MillraceError:
     """Return an error of DuckDB as one line without paths; a full disk becomes the error for that.
 
-    ``lines_before`` is the number of lines that the program put before the user's text.
+    ``lines_before`` is the number of lines that the program put before the user's text. ``hidden`` are the columns
+    that a query may not use.
     """
     import duckdb
 
@@ -68,11 +73,20 @@ def as_usage_error(error: Exception, scratch: Scratch, *, lines_before: int = 0)
             f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text.splitlines()[0])}",
             hint="raise the setting training.memory_bytes",
         )
-    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=_place(text, lines_before))
+    hint = "; ".join(filter(None, (_later(text, hidden), _place(text, lines_before))))
+    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=hint)
+
+
+def _later(text: str, hidden: Collection[str]) -> str:
+    """Return the remedy where DuckDB misses a column that the view lacks because it is in ``after``."""
+    named = {name.lower() for name in _COLUMN.findall(text)}
+    later = next((column for column in hidden if column.lower() in named), None)
+    return f"{later} is in after, and the query cannot use it" if later else ""
 
 
 def _one_line(text: str) -> str:
-    head = _KIND.sub("", text.split("\nLINE ")[0])
+    # A view is a list of values to DuckDB, but an input to the user.
+    head = _KIND.sub("", text.split("\nLINE ")[0]).replace("Values list ", "Input ")
     return shortened(" ".join(_PATH.sub("...", head).split()), _MESSAGE_MAX)
 
 

@@ -40,6 +40,7 @@ class Engine:
         self._spill = SpillWatch(scratch, self._interrupt)
         self._connection: Any = None
         self._cursors: list[Any] = []
+        self._hidden: frozenset[str] = frozenset()
 
     @property
     def spilled_bytes(self) -> int:
@@ -82,6 +83,7 @@ class Engine:
             rows = self._create(table, f"FROM {_READER}", failures)
         finally:
             self._connection.unregister(_READER)
+        self._hidden |= frozenset(hidden)
         visible = [quoted(name) for name in schema.names if name not in hidden]
         self._execute(f"CREATE VIEW main.{quoted(alias)} AS FROM {table} SELECT {', '.join(visible)}")
         return rows
@@ -170,7 +172,7 @@ class Engine:
                 raise failure from None
             if self._spill.is_stopped and isinstance(error, duckdb.InterruptException):
                 raise self._scratch.full() from None
-            raise as_usage_error(error, self._scratch, lines_before=lines_before) from None
+            raise as_usage_error(error, self._scratch, lines_before=lines_before, hidden=self._hidden) from None
 
     def _interrupt(self) -> None:
         if self._connection is not None:

@@ -14,6 +14,7 @@ from millrace.training.prepare.query.allowed import RESERVED, check_allowed
 from millrace.training.prepare.query.checked import CheckedQuery, InputNeed
 from millrace.training.prepare.query.columns import ColumnUses
 from millrace.training.prepare.query.expression import expression_columns
+from millrace.training.prepare.query.known import check_always, check_times
 from millrace.training.prepare.query.order import depends_on_order
 from millrace.training.prepare.query.parsed import parsed_select
 from millrace.training.prepare.query.pushdown import pushed_filter
@@ -37,7 +38,9 @@ def check_query(preparation: Preparation, schemas: Mapping[str, pa.Schema]) -> C
     except RecursionError:
         raise UsageError(f"{what} is nested too deeply", hint="write it in parts, by WITH") from None
     visible = {alias: _visible(alias, preparation, schemas) for alias in preparation.inputs}
+    check_times(preparation, tree, uses, visible)
     used = ColumnUses(uses, visible).of(tree)
+    check_always(preparation, used)
     used[preparation.main] |= {name.lower() for name in main_columns}
     needs = {
         alias: InputNeed(

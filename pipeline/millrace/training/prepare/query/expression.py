@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from millrace.errors import UsageError
@@ -28,16 +28,22 @@ def expression_columns(text: str, columns: Collection[str], what: str) -> frozen
         _check_scalar(node, columns, what)
     spelled = {name.lower(): name for name in columns}
     lambdas = {name.lower() for node in walk(tree) for name in _parameters(node)}
-    used = [parts[0] for parts in column_names(tree) if parts[0].lower() not in lambdas]
-    for name in used:
+    used = [parts for parts in column_names(tree) if parts[0].lower() not in lambdas]
+    for name, *inner in used:
         if name.lower() not in spelled:
-            near = nearest(name, columns)
             raise UsageError(
                 f"{what} uses the column {name!r}, which is not there",
-                hint=f"did you mean {near[0]}?" if near else "write text in 'single quotes'",
+                hint=_column_hint(name, inner, columns),
                 column=name,
             )
-    return frozenset(spelled[name.lower()] for name in used)
+    return frozenset(spelled[name.lower()] for name, *_ in used)
+
+
+def _column_hint(name: str, inner: Sequence[str], columns: Collection[str]) -> str:
+    if inner and inner[0].lower() in {column.lower() for column in columns}:
+        return f"write {inner[0]} without {name}, because an expression has the columns of the main input alone"
+    near = nearest(name, columns)
+    return f"did you mean {near[0]}?" if near else "write text in 'single quotes'"
 
 
 def _check_plain(text: str, what: str) -> None:

@@ -134,12 +134,14 @@ def _timestamp_template(kind: pa.DataType) -> str:
     # A time with a zone is not cast, because that depends on the zone of the session. Seconds and milliseconds are,
     # because epoch_us makes nanoseconds of them, which end in the year 2262.
     source = "CAST({0} AS TIMESTAMP)" if kind.unit in ("s", "ms") and kind.tz is None else "{0}"
+    if kind.unit == "ns" and kind.tz is not None:
+        source = "make_timestamp_ns(epoch_ns({0}))"
     moment = f"make_timestamp(epoch_us({source}))"
     whole = f"epoch_us({source}) % 1000000 = 0 THEN strftime({moment}, '{_SECONDS}Z')"
     micro = f"strftime({moment}, '{_SECONDS}.%fZ')"
     if kind.unit != "ns":
         return f"CASE WHEN {whole} ELSE {micro} END"
-    nano = f"WHEN epoch_ns({{0}}) % 1000 <> 0 THEN strftime({{0}}, '{_SECONDS}.%nZ')"
+    nano = f"WHEN epoch_ns({{0}}) % 1000 <> 0 THEN strftime({source}, '{_SECONDS}.%nZ')"
     return f"CASE {nano} WHEN {whole} ELSE {micro} END"
 
 

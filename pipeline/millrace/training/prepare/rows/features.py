@@ -62,6 +62,11 @@ class Feature:
         return self.is_category or pa.types.is_floating(self.leaf)
 
     @property
+    def is_replaced(self) -> bool:
+        """Return whether ``training()`` replaces nulls by the value of a rule."""
+        return self.rule is not None and self.rule.rule in (MEAN, VALUE)
+
+    @property
     def indicator(self) -> str | None:
         """Return the name of the boolean column for the rule ``indicator``."""
         return self.name + _INDICATOR_SUFFIX if self.rule and self.rule.rule == INDICATOR else None
@@ -116,11 +121,17 @@ def make_feature(name: str, source: pa.DataType, *, is_category: bool, null_valu
     if stored is None:
         raise UsageError(
             f"the column {name!r} of the query's result is of type {source}, which is neither a number nor a category",
-            hint="cast it, name it in categories, or leave it out of the query",
+            hint=_type_hint(source),
             column=name,
         )
     feature = Feature(name, source, stored, is_category)
     return Feature(name, source, stored, is_category, None if null_value is None else _rule(feature, null_value))
+
+
+def _type_hint(source: pa.DataType) -> str:
+    if pa.types.is_list(source) or pa.types.is_large_list(source):
+        return "cast it to a list of a fixed size, such as FLOAT[3], or leave it out of the query"
+    return "cast it, name it in categories, or leave it out of the query"
 
 
 def _category_type(name: str, source: pa.DataType) -> pa.DataType:
@@ -157,8 +168,9 @@ def _fits(value: Any, leaf: pa.DataType) -> bool:
 
 
 def _wrong_rule(feature: Feature, value: Any, reason: str) -> UsageError:
+    rules = f"{DROP}, {INDICATOR} or a constant of the column's type"
     return UsageError(
         f"nulls of column {feature.name!r}: {value!r} is not possible, because {reason}",
-        hint=f"give {MEAN}, {DROP}, {INDICATOR} or a constant of the column's type",
+        hint=f"give {rules}" if value == MEAN else f"give {MEAN}, {rules}",
         column=feature.name,
     )

@@ -77,10 +77,12 @@ def check_known(engine: Engine, preparation: Preparation, placing: Placing) -> N
 
 def _known_sql(placing: Placing, name: str) -> str:
     column, kind = placing.column(name), placing.plan.result.field(name).type
-    sql = utc_sql(column, has_zone=pa.types.is_timestamp(kind) and kind.tz is not None)
-    if not pa.types.is_timestamp(kind) or kind.unit != "ns" or kind.tz is not None:
+    is_time = pa.types.is_timestamp(kind)
+    has_nanoseconds = is_time and kind.unit == "ns"
+    sql = utc_sql(column, has_zone=is_time and kind.tz is not None, has_nanoseconds=has_nanoseconds)
+    if not has_nanoseconds:
         return sql
-    # The cast removes nanoseconds, so a time that has some becomes a microsecond later.
+    # Nanoseconds are cut off there, so a time that has some becomes a microsecond later.
     return f"({sql} + CASE WHEN epoch_ns({column}) % 1000 = 0 THEN INTERVAL 0 SECOND ELSE INTERVAL 1 MICROSECOND END)"
 
 

@@ -42,7 +42,7 @@ class Labels:
     at_sql: str | None
     """Of type TIMESTAMP in UTC."""
     source_sql: str
-    """The whole main input, to be put after FROM."""
+    """The whole main input without NaN, to be put after FROM."""
 
     @property
     def is_regression(self) -> bool:
@@ -57,7 +57,7 @@ def find_labels(engine: Engine, preparation: Preparation) -> Labels:
     the same columns and thus the same values.
     """
     alias = quoted(preparation.main)
-    whole, view = f"{INPUTS}.{alias} AS {alias}", f"main.{alias} AS {alias}"
+    whole, view = _whole(engine, alias), f"main.{alias} AS {alias}"
     target_sql = _expression(preparation.target)
     kind = _type_name(engine, target_sql, whole)
     if kind not in _TARGETS:
@@ -70,6 +70,15 @@ def find_labels(engine: Engine, preparation: Preparation) -> Labels:
     return Labels(f"CAST({target_sql} AS {cast})", stored, at_sql, whole)
 
 
+def _whole(engine: Engine, alias: str) -> str:
+    """Return the main input with null in place of NaN, which SQL compares as the largest number: it has no label."""
+    table = f"{INPUTS}.{alias}"
+    described = engine.rows(f"DESCRIBE {table}")
+    floats = [quoted(name) for name, kind, *_ in described if kind in ("FLOAT", "DOUBLE")]
+    columns = ", ".join(f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END AS {name}" for name in floats)
+    return f"(SELECT *{f' REPLACE ({columns})' if columns else ''} FROM {table}) AS {alias}"
+
+
 def _at_sql(engine: Engine, text: str, view: str) -> str:
     sql = _expression(text)
     kind = _type_name(engine, sql, view)
@@ -78,11 +87,17 @@ def _at_sql(engine: Engine, text: str, view: str) -> str:
             f"at is of type {kind}, which is no date or time",
             hint="give the moment of prediction, such as at: time_hour",
         )
-    return utc_sql(sql, has_zone="TIME ZONE" in kind)
+    has_zone = "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
+    return utc_sql(sql, has_zone=has_zone, has_nanoseconds=kind.endswith("_NS"))
 
 
-def utc_sql(sql: str, *, has_zone: bool) -> str:
-    """Return SQL for a date or time as TIMESTAMP in UTC, independent of the session's time zone."""
+def utc_sql(sql: str, *, has_zone: bool, has_nanoseconds: bool = False) -> str:
+    """Return SQL for a date or time as TIMESTAMP in UTC, independent of the session's time zone.
+
+    Nanoseconds are cut off: a cast would round them, and a moment of prediction would be later than it is.
+    """
+    if has_nanoseconds:  # epoch_us does not take nanoseconds with a zone
+        return f"make_timestamp(epoch_us(make_timestamp_ns(epoch_ns({sql}))))"
     return f"make_timestamp(epoch_us({sql}))" if has_zone else f"CAST({sql} AS TIMESTAMP)"
 
 

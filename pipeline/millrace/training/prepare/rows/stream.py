@@ -77,6 +77,8 @@ def _feature_sql(placing: Placing, feature: Feature) -> str:
         return f"CASE WHEN {column} IS NULL THEN NULL ELSE CAST({code} AS USMALLINT) END"
     if pa.types.is_decimal(feature.source):
         return f"CAST({column} AS DOUBLE)"
+    if feature.is_replaced and not feature.shape and pa.types.is_floating(feature.source):
+        return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"  # readers replace nulls, and not NaN
     return column
 
 

@@ -47,6 +47,11 @@ def test_anything_else_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_column_with_an_alias_is_refused_with_the_name_alone() -> None:
+    with pytest.raises(UsageError, match="write arr_delay without f, because an expression has the columns of the"):
+        expression_columns("f.arr_delay > 15", COLUMNS, "target")
+
+
 def test_a_syntax_error_has_the_column_within_the_expression() -> None:
     with pytest.raises(UsageError, match="line 1, column 14"):
         expression_columns("arr_delay > (]", COLUMNS, "target")

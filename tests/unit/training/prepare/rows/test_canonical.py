@@ -123,15 +123,16 @@ def test_a_time_has_the_same_text_in_each_zone_unit_and_session() -> None:
     moment = datetime(2013, 7, 1, 8, 30, tzinfo=timezone(timedelta(hours=-4)))
     expected = canonical_text([moment])
     assert expected == "2013-07-01T12:30:00Z"
-    for kind in (pa.timestamp("us", "UTC"), pa.timestamp("us", "Asia/Tokyo")):
+    for kind in (pa.timestamp("us", "UTC"), pa.timestamp("us", "Asia/Tokyo"), pa.timestamp("ns", "Asia/Tokyo")):
         assert from_sql([pa.array([moment], kind)], text_sql([("c0", kind)])) == [expected]
     for unit in ("s", "ms", "us", "ns"):
         array = pa.array([datetime(2013, 7, 1, 12, 30)], pa.timestamp(unit))
         assert from_sql([array], text_sql([("c0", array.type)])) == [expected]
     connection = session("Asia/Tokyo")
-    connection.register("rows", pa.table({"c0": pa.array([moment], pa.timestamp("us", "UTC"))}))
-    sql = text_sql([("c0", pa.timestamp("us", "UTC"))])
-    assert connection.execute(f"SELECT {sql} FROM rows").fetchall() == [(expected,)]
+    for kind in (pa.timestamp("us", "UTC"), pa.timestamp("ns", "UTC")):
+        connection.register("rows", pa.table({"c0": pa.array([moment], kind)}))
+        sql = text_sql([("c0", kind)])
+        assert connection.execute(f"SELECT {sql} FROM rows").fetchall() == [(expected,)]
 
 
 @given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5))
@@ -144,7 +145,8 @@ def test_nanoseconds_have_nine_digits_where_they_are_not_zero(numbers: list[int]
     ]
     array = pa.array(np.array(rounded, np.int64)).cast(pa.timestamp("ns"))
     expected = [canonical_text([np.datetime64(number, "ns")]) for number in rounded]
-    assert from_sql([array], text_sql([("c0", array.type)])) == expected
+    for kind in (pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.timestamp("ns", "Asia/Tokyo")):
+        assert from_sql([array.cast(kind)], text_sql([("c0", kind)])) == expected
     assert all("." not in text for text in expected[-len(numbers) :])
 
 

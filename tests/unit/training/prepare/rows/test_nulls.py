@@ -25,11 +25,17 @@ def made(folder: Path, values: list[Any], kind: pa.DataType, **nulls: Any) -> Pr
 
 def test_a_float_keeps_its_nulls_and_the_mean_of_train_is_in_the_recipe(tmp_path: Path) -> None:
     found = made(tmp_path, [1.0, None, 3.0, math.nan, 7.0], pa.float32(), x="mean")
-    assert found.table["x"].null_count == ROWS // 5
+    assert found.table["x"].null_count == 2 * ROWS // 5
     train = [value for value in found.splits["train"]["x"].to_pylist() if value is not None and not math.isnan(value)]
     assert found.recipe.nulls == {"x": {"rule": "mean", "value": pytest.approx(np.mean(train))}}
     figures = found.recipe.statistics["x"]
     assert (figures["count"], figures["nulls"]) == (len(train), found.splits["train"].num_rows - len(train))
+
+
+@pytest.mark.parametrize(("rule", "nulls"), [("mean", 24), (0.5, 24), ("indicator", 12)])
+def test_a_nan_is_stored_as_a_null_where_readers_replace_nulls(tmp_path: Path, rule: Any, nulls: int) -> None:
+    found = made(tmp_path, [1.0, None, 3.0, math.nan, 7.0], pa.float64(), x=rule)
+    assert found.table["x"].null_count == nulls
 
 
 @pytest.mark.parametrize("kind", [pa.float64(), pa.int32(), pa.bool_()])

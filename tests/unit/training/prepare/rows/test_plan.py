@@ -147,6 +147,15 @@ def test_the_mean_of_a_category_is_refused() -> None:
     assert "nulls of column 'c': 'mean'" in refusal({"c": pa.string()}, categories=("c",), nulls={"c": "mean"})
 
 
+def test_the_remedy_for_a_mean_is_another_rule() -> None:
+    text = refusal({"x": pa.int32()}, nulls={"x": "mean"})
+    assert text.endswith("give drop, indicator or a constant of the column's type")
+
+
+def test_the_remedy_for_a_list_is_a_fixed_size() -> None:
+    assert "cast it to a list of a fixed size, such as FLOAT[3]" in refusal({"x": pa.list_(pa.float32())})
+
+
 @pytest.mark.parametrize("value", ["mean", "indicator", 0])
 def test_a_rule_for_a_column_that_is_no_feature_is_refused(value: Any) -> None:
     assert "nulls names the column 'id', which is no feature" in refusal({"a": NUMBER}, nulls={"id": value})

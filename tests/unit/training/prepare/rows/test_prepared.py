@@ -240,3 +240,21 @@ def test_label_sorted_input_is_stored_as_well_mixed_as_a_full_shuffle(tmp_path: 
     labels = np.array(stored["target"]).astype(np.float64)
     shuffles = [label_spread(np.random.default_rng(seed).permutation(labels)) for seed in range(5)]
     assert label_spread(labels) == pytest.approx(np.mean(shuffles), rel=0.1)
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_a_nan_in_the_target_or_in_at_is_no_label_and_not_the_largest_number(tmp_path: Path, kind: pa.DataType) -> None:
+    delays = [float("nan") if i % 10 == 0 else float(i % 40) for i in range(ROWS)]
+    hours = [float("nan") if i % 10 == 1 else 1.0 for i in range(ROWS)]
+    table = facts(delay=pa.array(delays, kind), hours=pa.array(hours))
+    entry = preparation(
+        "SELECT id, a, b FROM facts",
+        target="delay > 15",
+        at="TIMESTAMP '2026-01-01' + hours * INTERVAL 1 HOUR",
+        after=("y", "delay"),
+        splits=CutSplits({"train": "rest"}),
+    )
+    made = prepare(tmp_path, entry, table)
+    assert made.recipe.dropped == {"no target": ROWS // 10, "no moment of prediction": ROWS // 10}
+    for row in made.table.to_pylist():
+        assert row["target"] == (row["id"] % 40 > 15)

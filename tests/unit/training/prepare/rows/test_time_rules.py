@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.errors import UsageError
-from millrace.training.prepare import Preparation
+from millrace.training.prepare import CutSplits, Preparation
 from tests.unit.training.prepare.rows.preparing import Prepared, preparation, prepare
 
 START = datetime(2013, 1, 1)
@@ -95,6 +95,34 @@ def test_a_nanosecond_too_late_is_too_late(tmp_path: Path) -> None:
     made(tmp_path, preparation(query.format(0), **fields, after=("delay",)))
     with pytest.raises(UsageError, match="in 720 rows"):
         made(tmp_path, preparation(query.format(1), **fields, after=("delay",)))
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_inputs_with_nanoseconds_are_compared(tmp_path: Path, zone: str | None) -> None:
+    kind = pa.timestamp("ns", zone)
+
+    def in_nanoseconds(table: pa.Table) -> pa.Table:
+        times = table["hour"].cast(pa.timestamp("us", zone)).cast(kind)
+        return table.set_column(table.schema.get_field_index("hour"), "hour", times)
+
+    inputs = {"flights": in_nanoseconds(flights()), "weather": in_nanoseconds(weather())}
+    splits = CutSplits({"train": "< 2013-01-20", "test": "rest"})
+    found = prepare(tmp_path, entry("f.hour - INTERVAL 2 HOUR", splits=splits), inputs)
+    assert found.splits["train"].num_rows == 19 * 24 + 2
+    with pytest.raises(UsageError, match="joined before it is known: 'known_at' is later than at in 714 rows"):
+        prepare(tmp_path, entry("f.hour - INTERVAL 1 HOUR"), inputs)
+
+
+def test_nanoseconds_of_the_moment_of_prediction_are_cut_off(tmp_path: Path) -> None:
+    query = "SELECT id, distance, hour + INTERVAL 1 MICROSECOND AS known_at FROM flights"
+    fields: dict[str, Any] = {
+        "inputs": {"flights": "flights"},
+        "target": "delay > 5",
+        "at": "make_timestamp_ns(epoch_ns(hour) + 999)",
+        "known": {"flights": "known_at"},
+    }
+    with pytest.raises(UsageError, match="in 720 rows"):
+        made(tmp_path, preparation(query, **fields, after=("delay",)))
 
 
 def test_a_date_is_known_at_its_start(tmp_path: Path) -> None:
