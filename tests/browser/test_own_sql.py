@@ -102,12 +102,12 @@ def test_own_sql_over_two_datasets_becomes_a_version_and_a_query_that_reads_a_fi
 
 def shows_refusal(live: LivePage) -> None:
     """Check that the reason is shown in one line, and that no later task has run."""
-    live.shows("prepare", "failed")
-    error = live.row("prepare").locator(".error")
+    live.shows("plan", "failed")
+    error = live.row("plan").locator(".error")
     expect(error).to_contain_text("reads rows from the function read_csv")
     assert "\n" not in error.inner_text().strip()
     expect(live.root.locator("section .total")).to_contain_text("reads rows from the function read_csv")
-    live.shows("publish", "cancelled", "not run: an upstream task failed")
+    live.shows("prepare", "cancelled", "not run: an upstream task failed")
 
 
 def shows_version(live: LivePage, reference: str, inputs: list[str]) -> None:
