@@ -74,13 +74,13 @@ class RowGrouper:
     """An object that cuts a stream of batches into row groups; the cuts depend on rows and settings alone.
 
     A row group is the longest run of rows whose size is at most ``row_group_bytes``, or one row that is larger.
-    ``measure`` gives the sizes, as ``cumulative_row_bytes`` does.
+    ``measure`` gives the sizes, as ``cumulative_row_bytes`` does by default.
 
     The groups hold the same rows for every division of the rows into batches, also when a column's
     type widens between batches. Memory: the batches of one row group. Not safe for several threads.
     """
 
-    def __init__(self, settings: ChunkSettings, *, measure: Measure = cumulative_row_bytes) -> None:
+    def __init__(self, settings: ChunkSettings, *, measure: Measure | None = None) -> None:
         if settings.row_group_bytes is None:
             raise InvalidSettingError("row_group_bytes is not set", hint="choose_row_group_bytes measures it")
         self._limit = settings.row_group_bytes
@@ -94,7 +94,7 @@ class RowGrouper:
         The caller must exhaust the iterator before the next call. Raises ``SourceTypeError`` when a column's type
         changes and neither type widens to the other.
         """
-        sums = self._measure(batch)
+        sums = (self._measure or cumulative_row_bytes)(batch)
         start = 0
         while start < batch.num_rows:
             room = self._limit - self._pending_bytes

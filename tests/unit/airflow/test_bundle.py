@@ -214,7 +214,7 @@ def test_a_broken_entry_of_training_data_is_an_error_of_its_own_with_file_line_a
     made.initialize()
     ((file, error),) = DagBag(str(made.path)).import_errors.items()
     assert Path(file).name == "prepare_broken.py"
-    assert f"{training_yaml}:13: training.broken.kye is unknown: did you mean key?" in error
+    assert f"{training_yaml.name}:13: training.broken.kye is unknown: did you mean key?" in error
 
 
 def test_an_empty_training_file_leaves_the_dags_and_is_one_error(training_yaml: Path) -> None:

@@ -18,6 +18,7 @@ from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.query import check_query
 
 _RUN_CHARACTERS_MAX = 250
+_SEED_MAX = 2**63 - 1
 
 
 def make_prepare_plan(
@@ -39,6 +40,7 @@ def make_prepare_plan(
         raise InvalidSettingError(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
         )
+    _check_seed(preparation)
     _check_aliases(preparation, versions or {})
     exact = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
     inputs = {alias: version.reference for alias, version in exact.items()}
@@ -109,6 +111,14 @@ def check_codes(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe) -> None
             )
 
 
+def _check_seed(preparation: Preparation) -> None:
+    seed: Any = preparation.seed
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= _SEED_MAX:
+        raise UsageError(
+            f"the seed of {preparation.name} is {seed!r}", hint=f"give a whole number from 0 to {_SEED_MAX}"
+        )
+
+
 def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> None:
     for alias in versions:
         if alias not in preparation.inputs:
@@ -121,7 +131,7 @@ def _check_aliases(preparation: Preparation, versions: Mapping[str, str]) -> Non
 def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions: Mapping[str, str]) -> Version:
     """Return the exact version of an input."""
     name, selector = parse_reference(preparation.inputs[alias])
-    if given := versions.get(alias):
+    if given := str(versions.get(alias) or ""):
         given_name, selector = parse_reference(given if "@" in given else f"{name}@{given}")
         if given_name != name:
             raise UsageError(f"the input {alias!r} of {preparation.name} is {name}, not {given_name}")

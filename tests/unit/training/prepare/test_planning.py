@@ -116,3 +116,13 @@ def test_json_with_sorted_keys_keeps_the_order_of_splits_inputs_and_rules(
 def test_the_order_of_the_inputs_counts_because_the_first_is_the_main_input() -> None:
     swapped = late_trips(inputs={"weather": "weather", "trips": "trips"})
     assert json.dumps(swapped.row_fields(), sort_keys=True) != json.dumps(late_trips().row_fields(), sort_keys=True)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, True, 1.5, "7"])
+def test_a_seed_that_is_no_whole_number_of_64_bits_is_refused(loaded: Store, seed: object) -> None:
+    with pytest.raises(UsageError, match="the seed of late_trips is "):
+        plan(loaded, late_trips(seed=seed))
+
+
+def test_a_version_of_the_call_may_be_a_number(loaded: Store) -> None:
+    assert plan(loaded, late_trips(), versions={"trips": 1}).inputs["trips"] == loaded.version("trips@1").reference

@@ -25,6 +25,8 @@ _PRESENT: Final = frozenset({
     "transaction_timestamp", "txid_current",
 })  # fmt: skip
 _CHANCE: Final = frozenset({"gen_random_uuid", "random", "reservoir_quantile", "setseed", "uuid", "uuidv4", "uuidv7"})
+_BY_TEXT: Final = frozenset({"aggregate", "array_aggr", "array_aggregate", "list_aggr", "list_aggregate"})
+"""Functions that call the aggregate whose name is their second argument."""
 _SYSTEM: Final = frozenset({
     "current_catalog", "current_database", "current_query", "current_role", "current_schema", "current_schemas",
     "current_setting", "current_user", "get_block_size", "getenv", "getvariable", "in_search_path",
@@ -75,12 +77,22 @@ def _expression_reason(node: Node) -> str:
     if name := _reserved(node):
         return f"uses the name {name!r}: names that begin with {RESERVED} are the program's"
     if kind in ("FUNCTION", "WINDOW"):
-        return function_reason(_name(node), len(node["arguments"]))
+        return function_reason(_name(node), len(node["arguments"])) or _named_reason(node)
     names = node.get("column_names", ())
     if kind == "COLUMN_REF" and len(names) == 1 and names[0].lower() in _BARE:
         reason = function_reason(names[0].lower(), 0).partition(":")[0]
         return f"{reason}: write a column of that name as ALIAS.{names[0]}"
     return ""
+
+
+def _named_reason(node: Node) -> str:
+    """Return why a function that calls an aggregate by a text is refused, or an empty text."""
+    if _name(node) not in _BY_TEXT or len(node["arguments"]) < 2:
+        return ""
+    literal = node["arguments"][1]["expression"].get("literal") or {}
+    if literal.get("kind") != "STRING":
+        return f"calls {_name(node)} with an aggregate that is no literal: write its name in quotes"
+    return function_reason(literal["text"].lower(), len(node["arguments"]))
 
 
 def function_reason(name: str, arguments: int) -> str:

@@ -90,6 +90,8 @@ HOSTILE = {
     "a pause": "select pg_sleep(1)",
     "a sequence": "select nextval('s')",
     "chance": "select random() from flights",
+    "chance by name": "select list_aggregate([distance], 'Reservoir_Quantile', 0.5) from flights",
+    "an aggregate by a computed name": "select aggregate([distance], 'su' || 'm') from flights",
     "chance as a method": "select flight.random() from flights",
     "chance in a window": "select row_number() over (order by random()) from flights",
     "a UUID": "select gen_random_uuid() from flights",
