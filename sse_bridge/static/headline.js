@@ -66,7 +66,6 @@ function outcome(work, tasks, result, total) {
   if (work === "train" && result?.kind === "model") return trained(result);
   if (work === "load") return total?.done ? `${counted({ ...total, total: null })} loaded` : "nothing to load";
   const messages = tasks.map((task) => task.data.message).filter(Boolean).map(firstLine);
-  if (work === "prepare" && result?.rows) return `${amount(result.rows)} rows in the version`;
   if (work === "prepare" && messages.length && !total?.done) return messages[0]; // the plan's: why nothing was made
   if (messages.length && (OUTCOME_IN_MESSAGE.has(work) || !total?.done)) return [...new Set(messages)].join("; ");
   return total?.done ? counted(total) : total ? "done" : tasks[tasks.length - 1].state;

@@ -51,10 +51,10 @@ def submit(page: Page, airflow: AirflowClient, name: str, entry: dict[str, Any],
         known=lines(entry["known"]), after="\n".join(entry["after"]),
     )  # fmt: skip
     fill(form, "input", target=entry["target"], at=entry["at"])
+    form.locator('textarea[name="element_query"]').scroll_into_view_if_needed()
     page.screenshot(path=picture)
     open_section(form, "Rows of own SQL")
     fill(form, "textarea", categories="city", nulls="temp=mean")
-    page.screenshot(path=picture.with_stem(f"{picture.stem}-rows"))
     form.get_by_role("button", name="Trigger", exact=True).click()
     page.wait_for_url(re.compile(r"/runs/"), timeout=RUN_S * 1000)
     return unquote(page.url.partition("/runs/")[2].partition("/")[0])
@@ -64,59 +64,56 @@ def live_page(open_page: OpenPage, run_id: str) -> LivePage:
     return open_page(f"{load_settings().bridge.url}/runs/{DAG}/{quote(run_id, safe='')}")
 
 
-def test_own_sql_over_two_datasets_becomes_a_version_with_report_live_page_and_recipe(
+def test_own_sql_over_two_datasets_becomes_a_version_and_a_query_that_reads_a_file_is_refused(
     airflow: AirflowClient, signed_in: Page, open_page: OpenPage, prefix: str, screenshots: Path
 ) -> None:
-    name = f"{prefix}_late"
+    name, other = f"{prefix}_late", f"{prefix}_refused"
     entry = entry_of(f"{prefix}_trips", f"{prefix}_weather")
-    run_id = submit(signed_in, airflow, name, entry, screenshots / "form-sql.png")
-    alone = live_page(open_page, run_id)
-    signed_in.goto(run_page(airflow, DAG, run_id))
-    inside = tab(signed_in, "millrace-run")
-    run = airflow.wait_for_run(DAG, run_id, timeout_s=2 * RUN_S, results=("publish",))
+    made = submit(signed_in, airflow, name, entry, screenshots / "form-sql.png")
+    refused = submit(signed_in, airflow, other, {**entry, "query": REFUSED}, screenshots / "form-refused.png")
+    alone = live_page(open_page, made)
+    assert airflow.wait_for_run(DAG, refused, timeout_s=2 * RUN_S).state == "failed"
+    signed_in.goto(run_page(airflow, DAG, refused))
+    for live in (live_page(open_page, refused), tab(signed_in, "millrace-run")):
+        shows_refusal(live)
+    signed_in.screenshot(path=screenshots / "refused.png")
+    run = airflow.wait_for_run(DAG, made, timeout_s=2 * RUN_S, results=("publish",))
     assert run.state == "success"
     report = run.results["publish"]
-    assert report["training"]["rows_in"] == ROWS
     with Store.connect(load_settings()) as store:
+        assert [each.name for each in store.datasets(f"{prefix}_*") if each.name in (name, other)] == [name]
         recipe = store.dataset(name).recipe
         inputs = {alias: store.version(f"{prefix}_{alias}").reference for alias in ("trips", "weather")}
     assert recipe is not None
-    assert dict(recipe.inputs) == inputs
+    assert dict(recipe.inputs) == report["training"]["inputs"] == inputs
+    assert recipe.rows_in == report["training"]["rows_in"] == ROWS
     assert recipe.entry["query"] == entry["query"]
-    assert dict(recipe.splits) == {
-        split: {**figures, "classes": tuple(figures["classes"])}
-        for split, figures in report["training"]["splits"].items()
+    assert {split: figures["rows"] for split, figures in recipe.splits.items()} == {
+        split: figures["rows"] for split, figures in report["training"]["splits"].items()
     }
-    for live in (alone, inside):
-        for task in ("plan", "prepare", "verify", "publish", "warm"):
-            live.shows(task, "succeeded")
-        expect(live.root.locator("section")).to_contain_text(f"prepare: {ROWS:,} rows: train ")
-        result = live.root.get_by_role("table", name="Result", exact=True)
-        expect(result).to_contain_text(f"{name}@{report['version']}")
-        expect(result).to_contain_text(", ".join(inputs.values()))
+    signed_in.goto(run_page(airflow, DAG, made))
+    for live in (alone, tab(signed_in, "millrace-run")):
+        shows_version(live, f"{name}@{report['version']}", list(inputs.values()))
     signed_in.screenshot(path=screenshots / "own-sql.png")
     datasets = open_page(f"{load_settings().bridge.url}/datasets")
     origins = datasets.page.get_by_role("list", name=f"Lineage of {name}", exact=True)
     expect(origins).to_have_text(f"made from {', '.join(inputs.values())}")
 
 
-def test_a_query_that_reads_a_file_is_refused_in_one_line_in_the_run_and_on_the_page(
-    airflow: AirflowClient, signed_in: Page, open_page: OpenPage, prefix: str, screenshots: Path
-) -> None:
-    name = f"{prefix}_refused"
-    entry = entry_of(f"{prefix}_trips", f"{prefix}_weather", query=REFUSED)
-    run_id = submit(signed_in, airflow, name, entry, screenshots / "form-refused.png")
-    assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == "failed"
-    alone = live_page(open_page, run_id)
-    signed_in.goto(run_page(airflow, DAG, run_id))
-    inside = tab(signed_in, "millrace-run")
-    for live in (alone, inside):
-        live.shows("prepare", "failed")
-        error = live.row("prepare").locator(".error")
-        expect(error).to_contain_text("read_csv")
-        assert "\n" not in error.inner_text().strip()
-        expect(live.root.locator("section .total")).to_contain_text("read_csv")
-        live.shows("publish", "cancelled", "not run: an upstream task failed")
-    signed_in.screenshot(path=screenshots / "refused.png")
-    with Store.connect(load_settings()) as store:
-        assert store.datasets(name) == []
+def shows_refusal(live: LivePage) -> None:
+    """Check that the reason is shown in one line, and that no later task has run."""
+    live.shows("plan", "failed")
+    error = live.row("plan").locator(".error")
+    expect(error).to_contain_text("reads rows from the function read_csv")
+    assert "\n" not in error.inner_text().strip()
+    expect(live.root.locator("section .total")).to_contain_text("reads rows from the function read_csv")
+    live.shows("prepare", "cancelled", "not run: an upstream task failed")
+
+
+def shows_version(live: LivePage, reference: str, inputs: list[str]) -> None:
+    for task in ("plan", "prepare", "verify", "publish", "warm"):
+        live.shows(task, "succeeded")
+    expect(live.root.locator("section .total")).to_contain_text(f"prepare: {ROWS:,} rows: train ")
+    result = live.root.get_by_role("table", name="Result", exact=True)
+    expect(result).to_contain_text(reference)
+    expect(result).to_contain_text(", ".join(inputs))

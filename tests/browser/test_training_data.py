@@ -26,7 +26,7 @@ from tests.integration.sse_bridge.conftest import WAIT_S, Bridge, Topic
 ROWS, EPOCHS, BATCH_ROWS = 6_000, 2, 512
 CURVES_S = 15
 """Bound of the time until curves are shown: they are sent at most every 5 s."""
-SHOWN = ("wide", "wide-dark", "narrow", "narrow-dark")
+SHOWN = ("wide", "wide-dark", "narrow")
 PHASES = {
     "fetch flights": "prepare: fetch flights, 10 of 700,000 rows",
     "query": "prepare: query, 20 of 700,000 rows",

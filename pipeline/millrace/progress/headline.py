@@ -111,8 +111,6 @@ def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | Non
     if work == "load":
         return f"{counted(total.done, None, total.unit)} loaded" if total and total.done else "nothing to load"
     messages = [_first_line(message) for task in tasks if (message := task.data.get("message"))]
-    if work == "prepare" and result is not None and result["rows"]:
-        return f"{amount(result['rows'])} rows in the version"
     if work == "prepare" and messages and not (total and total.done):
         return messages[0]  # the plan has the reason for which nothing was made
     if messages and (work in _OUTCOME_IN_MESSAGE or not (total and total.done)):
