@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, CronTriggerTimetable, get_current_context, result, task
@@ -35,6 +35,9 @@ The result of the run is `late`, the newest version and the time since which one
   connection `{notify}`, then clear the task. A late source is no failure of this task: see the runs of `ingest_{name}`.
 """
 
+_FIRST_RUN_MISSED: Final = timedelta(minutes=1)
+"""A DAG without a run has its last run if that was due within this time."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +46,8 @@ def cron(text: str, timezone: str) -> CronTriggerTimetable:
 
     By default Airflow runs it at once if less than a tenth of the interval has passed since its last time.
     """
-    return CronTriggerTimetable(text, timezone=timezone, run_immediately=timedelta(0))
+    # A new DAG that is parsed at its time, before the scheduler has made its first run, would miss this run with 0.
+    return CronTriggerTimetable(text, timezone=timezone, run_immediately=_FIRST_RUN_MISSED)
 
 
 def late_dag(name: str, entry: SourceEntry) -> DAG:

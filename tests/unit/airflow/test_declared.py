@@ -42,7 +42,7 @@ def request(made: SourceEntry, **run: Any) -> EntryRequest:
     [
         (
             {"schedule": "5 2 * * *", "timezone": "America/New_York"},
-            CronTriggerTimetable("5 2 * * *", timezone="America/New_York", run_immediately=timedelta(0)),
+            CronTriggerTimetable("5 2 * * *", timezone="America/New_York", run_immediately=timedelta(minutes=1)),
         ),
         ({"every": "15m"}, DeltaTriggerTimetable(timedelta(minutes=15))),
         ({"after": ["a", "b"]}, AssetAny(Asset.ref(name="dataset/a"), Asset.ref(name="dataset/b"))),

@@ -27,7 +27,7 @@ FIELDS: dict[str, Any] = {
 }
 EITHER = AssetAny(Asset.ref(name="dataset/trips"), Asset.ref(name="dataset/weather"))
 BOTH = AssetAll(Asset.ref(name="dataset/trips"), Asset.ref(name="dataset/weather"))
-MORNING = CronTriggerTimetable("5 2 * * *", timezone="America/New_York", run_immediately=timedelta(0))
+MORNING = CronTriggerTimetable("5 2 * * *", timezone="America/New_York", run_immediately=timedelta(minutes=1))
 
 
 @pytest.fixture
