@@ -55,6 +55,8 @@ class Demo:
     """The report of the preparation that followed."""
     model: dict[str, Any] = field(default_factory=dict)
     """The report of the training that followed."""
+    chunks: dict[str, float] = field(default_factory=dict)
+    """The chunks that the training read, by the tier that they came from."""
     took_s: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -100,18 +102,25 @@ def demo(stack: Stack) -> Demo:
             done.run_id = client.trigger(DAG, {"dataset": DATASET, "source": str(source), "null_values": ["NA"]})
             page = f"{bridge.address}/runs/{DAG}/{quote(done.run_id, safe='')}"
             say(f"loading {source.name} ({human_bytes(source.stat().st_size)}) as {DATASET}; watch it at {page}")
-            done.result = finished_run(client, bridge, airflow, DAG, done.run_id, ("publish", "warm"))
+            done.result, _ = finished_run(client, bridge, airflow, DAG, done.run_id, ("publish", "warm"))
         flights = f"{DATASET}@{done.result.results['publish']['version']}"
         following = Following(client, bridge, airflow, since)
         with done.timed("prepare"):
             say(f"{PREPARE_DAG} follows; watch it at {bridge.address}/")
-            done.prepared = following.result(PREPARE_DAG, "publish", lambda made: flights in _inputs(made))
+            done.prepared, _ = following.result(PREPARE_DAG, "publish", lambda made: flights in _inputs(made))
         data = f"{done.prepared['dataset']}@{done.prepared['version']}"
         with done.timed("train"):
             say(f"{TRAIN_DAG} follows; watch its curves at {bridge.address}/")
-            done.model = following.result(TRAIN_DAG, "train", lambda made: made.get("data") == data)
+            done.model, tasks = following.result(TRAIN_DAG, "train", lambda made: made.get("data") == data)
+        done.chunks = _chunks_read(tasks)
     report(done, airflow, bridge)
     return done
+
+
+def _chunks_read(tasks: Sequence[TaskState]) -> dict[str, float]:
+    """Return the chunks that the training read from each tier, as its newest events say."""
+    metrics: dict[str, Any] = {name: value for task in tasks for name, value in task.data.get("metrics", {}).items()}
+    return {tier: metrics.get(f"chunks_{tier}") or 0.0 for tier in ("process", "redis", "cassandra")}
 
 
 def _inputs(report: dict[str, Any]) -> list[str]:
@@ -128,8 +137,10 @@ class Following:
     airflow: Airflow
     since: datetime
 
-    def result(self, dag_id: str, task_id: str, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Show the runs of a DAG until the result of ``task_id`` is the wanted one; return it.
+    def result(
+        self, dag_id: str, task_id: str, is_wanted: Callable[[dict[str, Any]], bool]
+    ) -> tuple[dict[str, Any], tuple[TaskState, ...]]:
+        """Show the runs of a DAG until the result of ``task_id`` is the wanted one; return it, and the run's tasks.
 
         Airflow may start a run before all inputs have their new versions. Raises ``StackError`` if a run fails, or if
         no run has the result within ``FOLLOW_TIMEOUT_S``.
@@ -139,9 +150,9 @@ class Following:
             for run_id in self._runs(dag_id):
                 if run_id not in seen:
                     seen.add(run_id)
-                    run = finished_run(self.client, self.bridge, self.airflow, dag_id, run_id, (task_id,))
+                    run, tasks = finished_run(self.client, self.bridge, self.airflow, dag_id, run_id, (task_id,))
                     if is_wanted(made := run.results.get(task_id) or {}):
-                        return made
+                        return made, tasks
             time.sleep(FOLLOW_INTERVAL_S)
         raise StackError(f"no run of {dag_id} followed within {FOLLOW_TIMEOUT_S:g} s", hint=f"see {self.airflow.log}")
 
@@ -154,13 +165,16 @@ class Following:
 
 def finished_run(
     client: AirflowClient, bridge: Bridge, airflow: Airflow, dag_id: str, run_id: str, results: tuple[str, ...]
-) -> RunResult:
-    """Show a run live until its end and return its result; raise ``StackError`` with the reason if it fails."""
+) -> tuple[RunResult, tuple[TaskState, ...]]:
+    """Show a run live until its end; return its result and the newest state of each task.
+
+    Raises ``StackError`` with the reason if it fails.
+    """
     result, watched = watch_run(client, bridge.address, dag_id, run_id, results)
     if result.state != "success":
         why = _why(client, dag_id, run_id, watched)
         raise StackError(f"the run {run_id} of {dag_id} {result.state}: {why}", hint=f"see {airflow.log}")
-    return result
+    return result, watched
 
 
 def watch_run(
@@ -195,7 +209,7 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
     """Print the figures of the runs, the addresses to open and commands to try."""
     print_load(done.result.results["publish"], done.result.results.get("warm", {}), done.took_s)
     print_prepared(done.prepared)
-    print_model(done.model)
+    print_model(done.model, done.chunks)
     print()
     print_facts(
         [

@@ -51,8 +51,11 @@ def print_prepared(report: Mapping[str, Any]) -> None:
     )
 
 
-def print_model(report: Mapping[str, Any]) -> None:
-    """Print the metrics of the model beside those of the baseline, and the hit ratio of its reads."""
+def print_model(report: Mapping[str, Any], chunks: Mapping[str, float]) -> None:
+    """Print the metrics of the model beside those of the baseline, and the hit ratio of its reads.
+
+    ``chunks`` are those that the training read, by the tier that they came from.
+    """
     metrics = report["metrics"]
     facts = [("data", report["data"])]
     for name, label in (("auc", "AUC"), ("log_loss", "log loss")):
@@ -60,8 +63,9 @@ def print_model(report: Mapping[str, Any]) -> None:
         if ours is not None:
             beside = "" if base is None else f", baseline {base:.4f}"
             facts.append((f"test {label}", f"{ours:.4f}{beside}"))
-    if "hit_ratio" in metrics:
-        facts.append(("hit ratio", f"{metrics['hit_ratio']:.0%} of the chunks came from Redis or the process"))
+    if read := sum(chunks.values()):
+        hits = 1 - chunks["cassandra"] / read
+        facts.append(("hit ratio", f"{hits:.0%} of {read:,.0f} chunks came from Redis or the process"))
     facts.append(("seconds", f"{report['seconds']:.1f}"))
     facts.append(("tag", "best" if report["best"] else "none"))
     print()
