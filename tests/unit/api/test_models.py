@@ -208,6 +208,23 @@ def test_curves_and_metrics_are_those_of_the_task(store: Store, data: str) -> No
     assert (last["result"]["kind"], last["result"]["inputs"]) == ("model", {"data": report.data})
 
 
+def test_a_training_that_is_over_is_at_the_last_step_of_its_last_epoch(store: Store, data: str) -> None:
+    def train(job: TrainingJob) -> TrainedModel:
+        with job.loader("train", global_batch_rows=64) as loader:
+            job.progress.follow(loader, epochs=2)
+            for _ in range(2):
+                for _ in loader:
+                    job.progress.report(loss=0.5)
+        return TrainedModel({"val_auc": 0.5}, {"w": b"1"})
+
+    sink = MemorySink()
+    with progress_task(TaskIdentity("cli", "run", "train"), kind="train", sinks=[sink]) as task:
+        store.train(train, data, task=task)
+    last = next(event["data"] for event in reversed(sink.events) if "done" in event["data"])
+    assert last["metrics"]["step"] == last["metrics"]["steps"] > 0
+    assert (last["phase"], last["done"]) == ("epoch 2 of 2", last["total"])
+
+
 def test_the_first_of_many_metrics_have_room_in_the_result_of_the_task(store: Store, data: str) -> None:
     def train(job: TrainingJob) -> TrainedModel:
         return TrainedModel({f"metric {number:05}": 0.5 for number in range(5_000)}, {"w": b"1"})
