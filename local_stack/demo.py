@@ -105,6 +105,8 @@ def demo(stack: Stack) -> Demo:
             done.result, _ = finished_run(client, bridge, airflow, DAG, done.run_id, ("publish", "warm"))
         flights = f"{DATASET}@{done.result.results['publish']['version']}"
         following = Following(client, bridge, airflow, since)
+        for dag_id in (PREPARE_DAG, TRAIN_DAG):
+            client.wait_for_dag(dag_id, PARSE_TIMEOUT_S)
         with done.timed("prepare"):
             say(f"{PREPARE_DAG} follows; watch it at {bridge.address}/")
             done.prepared, _ = following.result(PREPARE_DAG, "publish", lambda made: flights in _inputs(made))

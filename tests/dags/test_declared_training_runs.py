@@ -225,9 +225,9 @@ def killed(probe_folder: None, airflow: AirflowClient) -> dict[str, dict[str, An
         store.load("killed_weather", weather(HOURS))
     run_ids = {}
     for place in KILLED:
-        airflow.wait_for_dag(f"prepare_killed_{place}", timeout_s=120)
-        run_ids[place] = airflow.trigger(f"prepare_killed_{place}", {})
-    return {place: ended_run(airflow, f"prepare_killed_{place}", run_id) for place, run_id in run_ids.items()}
+        airflow.wait_for_dag(f"prepare_late_killed_{place}", timeout_s=120)
+        run_ids[place] = airflow.trigger(f"prepare_late_killed_{place}", {})
+    return {place: ended_run(airflow, f"prepare_late_killed_{place}", run_id) for place, run_id in run_ids.items()}
 
 
 def ended_run(airflow: AirflowClient, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def ended_run(airflow: AirflowClient, dag_id: str, run_id: str) -> dict[str, Any
 def test_a_killed_task_is_retried_and_the_version_has_the_same_bytes(
     killed: dict[str, dict[str, Any]], store: Store, airflow: AirflowClient, place: str
 ) -> None:
-    run, name = killed[place], f"killed_{place}"
+    run, name = killed[place], f"late_killed_{place}"
     assert run["state"] == "success", run
     tries = {task_id: task["try_number"] for task_id, task in run["tasks"].items()}
     assert tries == {task_id: 1 + (task_id == KILLED[place]) for task_id in TASKS}
@@ -261,7 +261,7 @@ def test_a_killed_task_is_retried_and_the_version_has_the_same_bytes(
 def test_a_killed_preparation_leaves_no_scratch_file(killed: dict[str, dict[str, Any]]) -> None:
     assert killed["query"]["state"] == "success"
     folder = Path(load_settings().training.scratch or millrace_home() / "scratch")
-    assert [path.name for path in folder.glob("killed_*")] == []
+    assert [path.name for path in folder.glob("*late_killed_*")] == []
 
 
 @pytest.mark.timeout(1200)

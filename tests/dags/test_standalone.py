@@ -27,7 +27,7 @@ import pytest
 import redis
 
 from local_stack.airflow_client import AirflowClient, RunResult
-from local_stack.demo import DAG, DATASET, MILLRACE, demo
+from local_stack.demo import DAG, DATASET, MILLRACE, Demo, demo
 from local_stack.flights import FLIGHTS_ROWS
 from local_stack.product import DEMO
 from local_stack.services.airflow import Airflow
@@ -36,6 +36,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, StackError
 from millrace.settings import load_settings
+from tests.dags.conftest import SOURCES_FILE, TRAINING_FILE
 from tests.dags.events import EventLog, airflows, are, own, run_progress, states
 from tests.watching import watch
 
@@ -50,15 +51,27 @@ class Loaded:
     csv: Path
     printed: str
     shown: str
+    demo: Demo
 
 
 @pytest.fixture(scope="module")
-def flights(full_stack: Stack) -> Loaded:
+def declared(full_stack: Stack) -> Iterator[None]:
+    """Let the Airflow of this run read the shipped declarations, which the demo follows."""
+    shipped = {SOURCES_FILE: "sources.yaml", TRAINING_FILE: "training.yaml"}
+    for variable, name in shipped.items():
+        Path(os.environ[variable]).write_text((CHECKOUT / "conf" / name).read_text())
+    yield
+    for variable in shipped:
+        Path(os.environ[variable]).unlink()
+
+
+@pytest.fixture(scope="module")
+def flights(full_stack: Stack, declared: None) -> Loaded:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         done = demo(full_stack)
     csv = full_stack.place.home / DEMO / "flights.csv"
-    return Loaded(DATASET, done.run_id, done.result, csv, out.getvalue(), err.getvalue())
+    return Loaded(DATASET, done.run_id, done.result, csv, out.getvalue(), err.getvalue(), done)
 
 
 @pytest.fixture
@@ -109,9 +122,24 @@ def test_the_demo_shows_the_run_live_and_reports_the_result_with_links_and_comma
         assert text in flights.printed, text
 
 
+def test_a_preparation_and_a_training_follow_the_load_and_the_model_beats_the_baseline(
+    flights: Loaded, store: Store
+) -> None:
+    done = flights.demo
+    version = store.version("late_arrivals")
+    assert (done.prepared["version"], version.inputs["flights"]) == (
+        version.label, store.version(flights.dataset).reference
+    )  # fmt: skip
+    metrics = done.model["metrics"]
+    assert metrics["test_auc"] > metrics["baseline_test_auc"] + 0.04
+    assert store.version("late_arrivals_model").inputs == {"data": version.reference}
+    for text in ("split train", "split test", "test AUC", "baseline", "hit ratio"):
+        assert text in flights.printed, text
+
+
 def test_the_commands_that_the_demo_suggests_work(flights: Loaded) -> None:
     commands = [line.split("  ")[0] for line in flights.printed.splitlines() if line.startswith(MILLRACE)]
-    assert len(commands) == 3
+    assert len(commands) == 5
     for command in commands:
         program, *arguments = shlex.split(command)
         assert program == MILLRACE

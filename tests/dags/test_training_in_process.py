@@ -154,9 +154,9 @@ def test_own_sql_of_the_form_makes_a_version(run_dag: RunDag, loaded: Store, nam
 @pytest.mark.parametrize(
     ("fields", "task", "message"),
     [
-        ({"query": "SELECT * FROM '/etc/passwd'"}, "prepare", ""),
-        ({"query": "SELECT 1; SELECT 2"}, "prepare", "one"),
-        ({"query": "SELECT id FROM t WHERE"}, "prepare", "line 1"),
+        ({"query": "SELECT * FROM '/etc/passwd'"}, "plan", ""),
+        ({"query": "SELECT 1; SELECT 2"}, "plan", "one"),
+        ({"query": "SELECT id FROM t WHERE"}, "plan", "line 1"),
         ({"key": []}, "plan", "key"),
         ({"splits": ["train=0.5", "val=0.4"]}, "plan", "sum to 0.9"),
         ({"inputs": ["t=nothing_of_this_name"]}, "plan", "nothing_of_this_name"),

@@ -12,10 +12,12 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 import pytest
+import redis
 
 from local_stack.airflow_client import AirflowClient
 from millrace.api import Store
 from millrace.load import LoadOptions
+from millrace.settings import load_settings
 from millrace.store import Version
 from tests.dags.declared import until
 from tests.dags.events import run_progress
@@ -38,7 +40,11 @@ class Versions:
 
 @pytest.fixture
 def opened(store: Store) -> Iterator[Versions]:
-    """Load three datasets, and begin to train on them; each loader is a job of its own."""
+    """Load three datasets, and begin to train on them; each loader is a job of its own.
+
+    Redis is emptied before, because jobs of other tests have opened versions, which would take the budget.
+    """
+    redis.from_url(load_settings().redis.url.get_secret_value()).flushdb()
     names = [f"dags_{uuid4().hex[:8]}" for _ in range(3)]
     for name in names:
         store.load(name, TABLE, LoadOptions(chunk_bytes=65_536))

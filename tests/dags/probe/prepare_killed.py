@@ -47,7 +47,7 @@ def killed_after(place: str, function: Callable[..., Any]) -> Callable[..., Any]
     def killed(*arguments: Any, **options: Any) -> Any:
         result = function(*arguments, **options)
         context = get_current_context()
-        if (context["dag"].dag_id, context["ti"].try_number) == (f"prepare_killed_{place}", 1):
+        if (context["dag"].dag_id, context["ti"].try_number) == (f"prepare_late_killed_{place}", 1):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
@@ -56,4 +56,4 @@ def killed_after(place: str, function: Callable[..., Any]) -> Callable[..., Any]
 
 for place, (owner, name) in PLACES.items():
     setattr(owner, name, killed_after(place, getattr(owner, name)))
-    training_dags(f"killed_{place}", FIELDS)
+    training_dags(f"late_killed_{place}", FIELDS)
