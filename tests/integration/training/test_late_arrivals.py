@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from local_stack.flights import place_flights, place_weather
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings import checkout
 from millrace.sources import SourceOptions
+from tests.integration.training.shipped_entry import shipped
 
 MARGIN = 0.04
 """The least difference between the AUC of the model and that of the baseline on days held out."""
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """The store with the shipped training data, prepared once, the name of its dataset, and the file that declares it."""
+
+    store: Store
+    name: str
+    file: Path
+
+
 @pytest.fixture(scope="module")
-def prepared(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def prepared(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Shipped:
     """Load flights and weather, and prepare the shipped entry from them."""
-    folder = tmp_path_factory.mktemp("sources")
+    folder, prefix = tmp_path_factory.mktemp("sources"), f"s{uuid4().hex[:8]}"
+    file = folder / "training.yaml"
+    file.write_text(shipped(prefix))
     nulls = LoadOptions(source=SourceOptions(null_values=("NA",)))
-    store.load("flights", str(place_flights(folder)), nulls)
-    store.load("weather", str(place_weather(folder)), nulls)
-    report = store.prepare("late_arrivals", file=shipped(), run="first")
+    store.load(f"{prefix}_flights", str(place_flights(folder)), nulls)
+    store.load(f"{prefix}_weather", str(place_weather(folder)), nulls)
+    report = store.prepare(f"{prefix}_late", file=file, run=f"{prefix}-first")
     assert report.training is not None
     assert report.training["rows_in"] == 336_776
-    return store
+    return Shipped(store, f"{prefix}_late", file)
 
 
-def shipped() -> Path:
-    folder = checkout()
-    assert folder is not None
-    return folder / "conf" / "training.yaml"
-
-
-def test_the_model_beats_the_baseline_on_days_held_out(prepared: Store) -> None:
-    report = prepared.train("late_arrivals", file=shipped())
+def test_the_model_beats_the_baseline_on_days_held_out(prepared: Shipped) -> None:
+    report = prepared.store.train(prepared.name, file=prepared.file)
     metrics = report.metrics
     print(f"test AUC {metrics['test_auc']:.4f}, baseline {metrics['baseline_test_auc']:.4f}")
     assert metrics["test_auc"] >= metrics["baseline_test_auc"] + MARGIN
@@ -44,15 +51,15 @@ def test_the_model_beats_the_baseline_on_days_held_out(prepared: Store) -> None:
     assert report.best
 
 
-def test_the_same_seed_trains_the_same_bytes(prepared: Store) -> None:
-    first = prepared.train("late_arrivals", file=shipped())
-    again = prepared.train("late_arrivals", file=shipped(), force=True, run_id="again")
+def test_the_same_seed_trains_the_same_bytes(prepared: Shipped) -> None:
+    first = prepared.store.train(prepared.name, file=prepared.file)
+    again = prepared.store.train(prepared.name, file=prepared.file, force=True, run_id=f"{prepared.name}-again")
     assert again.version != first.version
-    assert prepared.model_files(again.reference) == prepared.model_files(first.reference)
+    assert prepared.store.model_files(again.reference) == prepared.store.model_files(first.reference)
 
 
-def test_days_are_whole_and_splits_have_their_shares(prepared: Store) -> None:
-    dataset = prepared.dataset("late_arrivals")
+def test_days_are_whole_and_splits_have_their_shares(prepared: Shipped) -> None:
+    dataset = prepared.store.dataset(prepared.name)
     recipe = dataset.recipe
     assert recipe is not None
     days = {split: set(dataset.to_table(["day"], split=split)["day"].to_pylist()) for split in recipe.splits}
@@ -62,5 +69,7 @@ def test_days_are_whole_and_splits_have_their_shares(prepared: Store) -> None:
         assert abs(recipe.splits[split]["rows"] / rows - share) < 0.05
 
 
-def test_a_second_run_of_unchanged_inputs_is_skipped(prepared: Store) -> None:
-    assert prepared.prepare("late_arrivals", file=shipped(), run="second").skipped == "unchanged"
+def test_a_second_run_of_unchanged_inputs_is_skipped(prepared: Shipped) -> None:
+    assert (
+        prepared.store.prepare(prepared.name, file=prepared.file, run=f"{prepared.name}-second").skipped == "unchanged"
+    )

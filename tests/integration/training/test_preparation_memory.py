@@ -14,8 +14,8 @@ import pytest
 from bench.data import FLIGHTS_ROWS, flights_of_many_numbers, weather_csv
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings import checkout
 from millrace.sources import SourceOptions
+from tests.integration.training.shipped_entry import shipped
 
 PEAK_BYTES = 700_000_000
 TIMEOUT_S = 900
@@ -46,14 +46,3 @@ def test_a_preparation_of_any_size_takes_at_most_700_mb_and_leaves_no_file(
     assert facts["training"]["rows_in"] == FLIGHTS_ROWS * times
     assert facts["peak_bytes"] <= PEAK_BYTES
     assert list(scratch.iterdir()) == []
-
-
-def shipped(prefix: str) -> str:
-    """Return the shipped file with datasets of these names, and the entry under a name of its own."""
-    folder = checkout()
-    assert folder is not None
-    text = (folder / "conf" / "training.yaml").read_text()
-    inputs = "{flights: flights, weather: weather, past: flights}"
-    assert inputs in text
-    own = f"{{flights: {prefix}_flights, weather: {prefix}_weather, past: {prefix}_flights}}"
-    return text.replace(inputs, own).replace("  late_arrivals:\n", f"  {prefix}_late:\n")
