@@ -20,7 +20,7 @@ MARGIN = 0.04
 
 @dataclass(frozen=True)
 class Shipped:
-    """The store with the shipped training data, prepared once, the name of its dataset, and the file that declares it."""
+    """The store, the name of the dataset that is prepared once, and the file that declares it."""
 
     store: Store
     name: str
@@ -70,6 +70,5 @@ def test_days_are_whole_and_splits_have_their_shares(prepared: Shipped) -> None:
 
 
 def test_a_second_run_of_unchanged_inputs_is_skipped(prepared: Shipped) -> None:
-    assert (
-        prepared.store.prepare(prepared.name, file=prepared.file, run=f"{prepared.name}-second").skipped == "unchanged"
-    )
+    again = prepared.store.prepare(prepared.name, file=prepared.file, run=f"{prepared.name}-second")
+    assert again.skipped == "unchanged"
