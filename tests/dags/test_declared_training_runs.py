@@ -251,7 +251,7 @@ def test_a_killed_task_is_retried_and_the_version_has_the_same_bytes(
     (event,) = airflow.get("/api/v2/assets/events", source_run_id=run["id"], source_dag_id=dag_id)["asset_events"]
     assert event["extra"]["version"] == version.label
 
-    whole = f"whole_{place}"
+    whole = f"late_whole_{place}"
     store.prepare(whole, entry=entry_of("killed_trips", "killed_weather"))
     assert store.dataset(name).to_table().equals(store.dataset(whole).to_table())
     assert stored_of(store, name) == stored_of(store, whole)
