@@ -65,7 +65,10 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
             opened = {each: store.dataset(each) for each in (old, new)}
             # Pages never change: a reader that has one does not query it again, and so reaches the chunks.
             known = {each: knowing.dataset(each) for each in (old, new)}
-            lacking = {each: lacked_by(store, host, list(dataset._known_refs())) for each, dataset in known.items()}
+            lacking = {
+                each: lacked_by(store, host, [ref for page in dataset.known_pages() for ref in page.refs()])
+                for each, dataset in known.items()
+            }
             assert len(lacking[new]) == CHUNKS
             assert len(lacking[old]) == second.chunks
             both_up.kill("cassandra-1")
