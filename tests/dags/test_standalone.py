@@ -27,7 +27,7 @@ import pytest
 import redis
 
 from local_stack.airflow_client import AirflowClient, RunResult
-from local_stack.demo import DAG, DATASET, MILLRACE, Demo, demo
+from local_stack.demo import DAG, DATASET, MILLRACE, PREPARE_DAG, TRAIN_DAG, Demo, demo
 from local_stack.flights import FLIGHTS_ROWS
 from local_stack.product import DEMO
 from local_stack.services.airflow import Airflow
@@ -37,6 +37,7 @@ from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, StackError
 from millrace.settings import load_settings
 from tests.dags.conftest import SOURCES_FILE, TRAINING_FILE
+from tests.dags.declared import MENDED_S, until
 from tests.dags.events import EventLog, airflows, are, own, run_progress, states
 from tests.watching import watch
 
@@ -55,12 +56,23 @@ class Loaded:
 
 
 @pytest.fixture(scope="module")
-def declared(full_stack: Stack) -> Iterator[None]:
-    """Let the Airflow of this run read the shipped declarations, which the demo follows."""
-    shipped = {SOURCES_FILE: "sources.yaml", TRAINING_FILE: "training.yaml"}
+def declared(airflow: AirflowClient) -> Iterator[None]:
+    """Let the Airflow of this run read the shipped declarations, which the demo follows.
+
+    Afterwards their DAGs are gone, because loads of later tests would start them.
+    """
+    shipped = {SOURCES_FILE: "sources", TRAINING_FILE: "training"}
     for variable, name in shipped.items():
-        Path(os.environ[variable]).write_text((CHECKOUT / "conf" / name).read_text())
+        Path(os.environ[variable]).write_text((CHECKOUT / "conf" / f"{name}.yaml").read_text())
     yield
+    for variable, name in shipped.items():
+        Path(os.environ[variable]).write_text(f"{name}: {{}}")
+    dag_ids = ("ingest_flights", "ingest_weather", PREPARE_DAG, TRAIN_DAG)
+
+    def left() -> list[str]:
+        return [dag_id for dag_id in dag_ids if not airflow.get(f"/api/v2/dags/{dag_id}")["is_stale"]]
+
+    until(lambda: not left(), MENDED_S, left)
     for variable in shipped:
         Path(os.environ[variable]).unlink()
 
