@@ -65,25 +65,33 @@ class ColumnPlan:
         """
         if not rows:
             return
-        places, parts = self._rows_of(out), [part.slice(first_row, rows) for part in parts]
+        places = self._rows_of(out)
+        if self._copies_whole_rows(parts):
+            # A batch may have hundreds of such columns: no object is made for a slice, and nulls are looked for once.
+            stored, valid = fixed_values(parts[0].array.slice(first_row, rows))
+            if valid is None:
+                places[index] = self._rows_of(stored)
+                return
+        parts = [part.slice(first_row, rows) for part in parts]
         if self.classes is not None:
             parts = [Values(pc.index_in(part.array, value_set=self.classes).cast(self.type)) for part in parts]
-        stored = self._unconverted(parts)
+        stored = self._column_of_matrix(parts)
         if stored is not None:
             places[index] = stored
             return
         for start, piece in self._converted(parts):
             places[index[start : start + len(piece)]] = piece
 
-    def _unconverted(self, parts: Sequence[Values]) -> Any:
-        """Return the rows as items in Arrow's own memory, or None if they must be converted."""
+    def _copies_whole_rows(self, parts: Sequence[Values]) -> bool:
+        """Return whether the rows without nulls are those in Arrow's own memory."""
+        return self.is_copy and self.classes is None and len(parts) == 1 and parts[0].positions is None
+
+    def _column_of_matrix(self, parts: Sequence[Values]) -> Any:
+        """Return the rows of one column of a matrix as items in Arrow's own memory, or None for any other rows."""
         array, positions = parts[0]
-        if not self.is_copy or len(parts) > 1 or len(positions or (0,)) > 1 or has_nulls(array):
+        if not self.is_copy or len(parts) > 1 or positions is None or len(positions) > 1 or has_nulls(array):
             return None
-        stored, _ = fixed_values(array)
-        if positions is None:
-            return self._rows_of(stored)
-        return stored[:, positions[0]].view(f"V{self.row_bytes}")
+        return fixed_values(array).values[:, positions[0]].view(f"V{self.row_bytes}")
 
     def _rows_of(self, values: Any) -> Any:
         """Return the rows as items of one dimension, which NumPy copies as bytes, also where they are not aligned."""
