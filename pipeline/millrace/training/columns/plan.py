@@ -66,6 +66,10 @@ class ColumnPlan:
         if not rows:
             return
         places = self._rows_of(out)
+        if self.classes is not None:
+            texts = [part.array.slice(first_row, rows) for part in parts]
+            parts = [Values(pc.index_in(array, value_set=self.classes).cast(self.type)) for array in texts]
+            first_row = 0
         if self._copies_whole_rows(parts):
             # A batch may have hundreds of such columns: no object is made for a slice, and nulls are looked for once.
             stored, valid = fixed_values(parts[0].array.slice(first_row, rows))
@@ -73,8 +77,6 @@ class ColumnPlan:
                 places[index] = self._rows_of(stored)
                 return
         parts = [part.slice(first_row, rows) for part in parts]
-        if self.classes is not None:
-            parts = [Values(pc.index_in(part.array, value_set=self.classes).cast(self.type)) for part in parts]
         stored = self._column_of_matrix(parts)
         if stored is not None:
             places[index] = stored
@@ -84,7 +86,7 @@ class ColumnPlan:
 
     def _copies_whole_rows(self, parts: Sequence[Values]) -> bool:
         """Return whether the rows without nulls are those in Arrow's own memory."""
-        return self.is_copy and self.classes is None and len(parts) == 1 and parts[0].positions is None
+        return self.is_copy and len(parts) == 1 and parts[0].positions is None
 
     def _column_of_matrix(self, parts: Sequence[Values]) -> Any:
         """Return the rows of one column of a matrix as items in Arrow's own memory, or None for any other rows."""
