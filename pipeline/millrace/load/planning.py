@@ -16,7 +16,7 @@ from millrace.load.identity import fingerprints_of
 from millrace.load.options import MODES, LoadOptions
 from millrace.load.plan import LoadPlan
 from millrace.load.repeats import check_same_content
-from millrace.names import check_dataset_name
+from millrace.names import check_dataset_name, check_run
 from millrace.settings import Settings
 from millrace.sources import (
     NAME_WITH_REJECTS_MAX,
@@ -33,7 +33,6 @@ from millrace.sources import (
 from millrace.store import Catalogue, Version, VersionGraph
 
 _SAMPLE_BYTES = 16_000_000
-_RUN_CHARACTERS_MAX = 250
 
 
 def make_plan(
@@ -58,10 +57,7 @@ def make_plan(
     check_dataset_name(dataset)
     contract = options.contract
     _check_reject_names(dataset, RowRules.of(options.bad_rows, contract))
-    if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
-        raise InvalidSettingError(
-            f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
-        )
+    check_run(run)
     if options.mode not in MODES:
         raise InvalidSettingError(f"the mode is {options.mode!r}", hint=f"use one of {', '.join(MODES)}")
     chunks = ChunkSettings(

@@ -11,6 +11,7 @@ from millrace.names.columns import (
 from millrace.names.references import (
     VersionSelector,
     check_dataset_name,
+    check_run,
     check_tag,
     nearest,
     new_run_id,
@@ -21,6 +22,7 @@ from millrace.names.uris import has_credentials, without_credentials
 __all__ = [
     "VersionSelector",
     "check_dataset_name",
+    "check_run",
     "check_tag",
     "column_type_option",
     "first_duplicate",

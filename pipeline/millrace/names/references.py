@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from millrace.errors import InvalidNameError
+from millrace.errors import InvalidNameError, InvalidSettingError
 
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FULL = re.compile(r"([0-9]{1,9})-([0-9a-f]{6})")
+_RUN_CHARACTERS_MAX = 250
 _FRACTION = re.compile(r"[.,][0-9]")
 
 
@@ -94,6 +95,15 @@ def _require_text(name: object) -> None:
 def new_run_id(dataset: str) -> str:
     """Return a new id for a run without a given one: ``flights-3fa9c1d2``."""
     return f"{dataset}-{uuid4().hex[:8]}"
+
+
+def check_run(run: str) -> str:
+    """Return the identity of a run if it has 1 to 250 characters; raise ``InvalidSettingError`` for any other."""
+    if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
+        raise InvalidSettingError(
+            f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
+        )
+    return run
 
 
 def parse_reference(reference: str) -> tuple[str, VersionSelector]:

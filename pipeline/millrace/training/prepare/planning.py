@@ -9,15 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from millrace.dataset import Recipe, recipe_of
-from millrace.errors import ChunkError, DatasetNotFoundError, InvalidSettingError, StoreError, UsageError
-from millrace.names import check_dataset_name, nearest, parse_reference
+from millrace.errors import ChunkError, DatasetNotFoundError, StoreError, UsageError
+from millrace.names import check_dataset_name, check_run, nearest, parse_reference
 from millrace.settings import missing_extra
 from millrace.store import Catalogue, Version, VersionGraph
 from millrace.training.prepare.entry import Preparation
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.query import check_query
 
-_RUN_CHARACTERS_MAX = 250
 _SEED_MAX = 2**63 - 1
 
 
@@ -36,10 +35,7 @@ def make_prepare_plan(
     not exist, by its alias, and ``UsageError`` for a name that a loaded dataset has and for a query that is refused.
     """
     check_dataset_name(preparation.name)
-    if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
-        raise InvalidSettingError(
-            f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
-        )
+    check_run(run)
     _check_seed(preparation)
     _check_aliases(preparation, versions or {})
     exact = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
@@ -167,13 +163,9 @@ def _fingerprint(preparation: Preparation, inputs: Mapping[str, str]) -> str:
         "duckdb": duckdb_version(),
         "algorithm": ALGORITHM,
     }
-    # Lists of pairs, because the order of the splits and of the inputs counts, and sorted keys would lose it.
-    facts["splits"] = _pairs(facts["entry"]["splits"])
+    # As lists of pairs, because the order of the splits counts, and sorted keys would lose it.
+    facts["splits"] = preparation.to_json()["splits"]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _pairs(value: Any) -> Any:
-    return [[name, _pairs(item)] for name, item in value.items()] if isinstance(value, Mapping) else value
 
 
 def duckdb_version() -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from millrace.dataset import ReadCost
-from millrace.settings import Settings, millrace_home
-from millrace.training.prepare.engine import WORK, Engine, Scratch
+from millrace.settings import Settings
+from millrace.training.prepare.engine import WORK, Engine
 from millrace.training.prepare.plan import PreparePlan
 from millrace.training.prepare.query import CheckedQuery, check_query
-from millrace.training.prepare.writing import InputDataset, scratch_bytes
+from millrace.training.prepare.writing import InputDataset, add_input, scratch_bytes, scratch_of
 
 SAMPLE_ROWS = 100_000
 """Rows of each input from which the first rows of the result are computed."""
@@ -82,12 +81,11 @@ def preview(
     """
     query = check_query(plan.preparation, {alias: dataset.schema for alias, dataset in inputs.items()})
     with (
-        Scratch(Path(settings.training.scratch or millrace_home() / "scratch"), name=plan.dataset) as scratch,
+        scratch_of(settings, plan) as scratch,
         Engine(scratch, memory_bytes=settings.training.memory_bytes, threads=settings.training.threads) as engine,
     ):
         for alias, dataset in inputs.items():
-            hidden = plan.preparation.after if alias == plan.preparation.main else ()
-            engine.add_input(alias, _sample(query, alias, dataset, sample_rows if head else 0), hidden=hidden)
+            add_input(engine, plan, query, alias, dataset, num_rows=sample_rows if head else 0)
         schema = engine.result_schema(query)
         rows = None
         if head:
@@ -104,13 +102,6 @@ def preview(
         head=rows,
         sampled=bool(head) and any(dataset.version.rows > sample_rows for dataset in inputs.values()),
     )
-
-
-def _sample(query: CheckedQuery, alias: str, dataset: PreviewedInput, rows: int) -> pa.RecordBatchReader:
-    need = query.needs[alias]
-    schema = pa.schema([dataset.schema.field(name) for name in need.columns])
-    batches = dataset.to_batches(list(need.columns), need.filter, num_rows=rows) if rows else iter(())
-    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _cost(query: CheckedQuery, alias: str, dataset: PreviewedInput) -> InputCost:

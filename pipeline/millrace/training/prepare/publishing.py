@@ -90,5 +90,5 @@ def _facts(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe, spilled_byte
             for name, figures in recipe.splits.items()
         },
         "spilled_bytes": spilled_bytes,
-        "changes": None if before is None or not plan.parent else changes_between(before, recipe),
+        "changes": None if before is None else changes_between(before, recipe),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -108,8 +108,7 @@ def prepare_rows(
     times = StageTimes()
     preparation = plan.preparation
     query = check_query(preparation, {alias: dataset.schema for alias, dataset in inputs.items()})
-    folder = Path(settings.training.scratch or millrace_home() / "scratch")
-    with ExitStack() as held, Scratch(folder, name=plan.dataset) as scratch:
+    with ExitStack() as held, scratch_of(settings, plan) as scratch:
         for dataset in inputs.values():
             # The version cannot be published if one of its inputs is deleted meanwhile.
             held.enter_context(dataset.used_by(None))
@@ -132,6 +131,29 @@ def prepare_rows(
     return PreparedData(load_plan=load_plan, result=result, stages=times.seconds, spilled_bytes=spilled_bytes)
 
 
+def scratch_of(settings: Settings, plan: PreparePlan) -> Scratch:
+    """Return the scratch folder of a preparation, which is made by its ``with``."""
+    return Scratch(Path(settings.training.scratch or millrace_home() / "scratch"), name=plan.dataset)
+
+
+def add_input(
+    engine: Engine,
+    plan: PreparePlan,
+    query: CheckedQuery,
+    alias: str,
+    dataset: InputDataset,
+    *,
+    num_rows: int | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Insert the needed columns and rows of an input into the engine, or the first rows of them, in stored order."""
+    need = query.needs[alias]
+    hidden = plan.preparation.after if alias == plan.preparation.main else ()
+    schema = pa.schema([dataset.schema.field(name) for name in need.columns])
+    batches = dataset.to_batches(list(need.columns), need.filter, num_rows=num_rows)
+    engine.add_input(alias, pa.RecordBatchReader.from_batches(schema, batches), hidden=hidden, progress=progress)
+
+
 def scratch_bytes(query: CheckedQuery, inputs: Mapping[str, InputDataset]) -> int:
     """Return the bytes of disk that a preparation reserves."""
     schemas = {alias: dataset.schema for alias, dataset in inputs.items()}
@@ -149,18 +171,13 @@ def _fetch(
     inputs: Mapping[str, InputDataset],
     task: ProgressTask,
 ) -> None:
-    """Insert the needed columns and rows of each input into the engine, in stored order."""
+    """Insert each input into the engine, and report the rows."""
     # As many rows as the main input has are written at most. The number is corrected once it is known.
     task.set_total(_fetched(inputs) + inputs[plan.preparation.main].version.rows)
     done = 0
     for alias, dataset in inputs.items():
-        need = query.needs[alias]
         task.phase(f"fetch {alias}")
-        hidden = plan.preparation.after if alias == plan.preparation.main else ()
-        schema = pa.schema([dataset.schema.field(name) for name in need.columns])
-        batches = dataset.to_batches(list(need.columns), need.filter)
-        reader = pa.RecordBatchReader.from_batches(schema, batches)
-        engine.add_input(alias, reader, hidden=hidden, progress=partial(_fetched_rows, task, done))
+        add_input(engine, plan, query, alias, dataset, progress=partial(_fetched_rows, task, done))
         done += dataset.version.rows
     task.advance_to(done)
 
