@@ -56,7 +56,7 @@ class AirflowClient:
     def wait_for_dag(
         self, dag_id: str, timeout_s: float = 60.0, *, interval_s: float = PARSE_INTERVAL_S
     ) -> dict[str, Any]:
-        """Return the DAG once the DAG processor has parsed it.
+        """Return the DAG once the DAG processor has parsed it, and after it was removed, once it has parsed it again.
 
         Raises ``StackError`` after ``timeout_s`` seconds, with Airflow's import errors, or with the network error if
         Airflow does not respond. Until then, an Airflow that does not respond is taken as one that is starting.
@@ -67,7 +67,7 @@ class AirflowClient:
                 response = self._http.get(
                     f"/api/v2/dags/{_id(dag_id)}", timeout=max(deadline - time.monotonic(), interval_s)
                 )
-                if response.status_code == 200:
+                if response.status_code == 200 and not response.json()["is_stale"]:
                     return dict(response.json())
                 reason = ""
             except httpx.HTTPError as error:

@@ -38,6 +38,8 @@ from millrace.settings import load_settings
 DAG = "ingest_dataset"
 DATASET = "flights"
 PREPARE_DAG, TRAIN_DAG = "prepare_late_arrivals", "train_late_arrivals"
+DAGS = (DAG, "ingest_weather", PREPARE_DAG, TRAIN_DAG)
+"""The DAGs whose runs the demo shows or waits for."""
 PARSE_TIMEOUT_S = 120.0
 RUN_TIMEOUT_S = 600.0
 FOLLOW_TIMEOUT_S = 300.0
@@ -97,16 +99,13 @@ def demo(stack: Stack) -> Demo:
     since = datetime.now(UTC)
     with AirflowClient(airflow.address, USER, airflow.password()) as client:
         with done.timed("run"):
-            if client.wait_for_dag(DAG, PARSE_TIMEOUT_S)["is_paused"]:
-                raise StackError(f"the DAG {DAG} is paused", hint=f"unpause it at {airflow.address}/dags/{DAG}")
+            wait_for_dags(client, airflow)
             done.run_id = client.trigger(DAG, {"dataset": DATASET, "source": str(source), "null_values": ["NA"]})
             page = f"{bridge.address}/runs/{DAG}/{quote(done.run_id, safe='')}"
             say(f"loading {source.name} ({human_bytes(source.stat().st_size)}) as {DATASET}; watch it at {page}")
             done.result, _ = finished_run(client, bridge, airflow, DAG, done.run_id, ("publish", "warm"))
         flights = f"{DATASET}@{done.result.results['publish']['version']}"
         following = Following(client, bridge, airflow, since)
-        for dag_id in (PREPARE_DAG, TRAIN_DAG):
-            client.wait_for_dag(dag_id, PARSE_TIMEOUT_S)
         with done.timed("prepare"):
             say(f"{PREPARE_DAG} follows; watch it at {bridge.address}/")
             done.prepared, _ = following.result(PREPARE_DAG, "publish", lambda made: flights in _inputs(made))
@@ -117,6 +116,16 @@ def demo(stack: Stack) -> Demo:
         done.chunks = _chunks_read(tasks)
     report(done, airflow, bridge)
     return done
+
+
+def wait_for_dags(client: AirflowClient, airflow: Airflow) -> None:
+    """Wait until Airflow has read all DAGs, because a load starts only runs of DAGs that were read before its event.
+
+    Raises ``StackError`` if one is paused, or is not read within ``PARSE_TIMEOUT_S``.
+    """
+    for dag_id in DAGS:
+        if client.wait_for_dag(dag_id, PARSE_TIMEOUT_S)["is_paused"]:
+            raise StackError(f"the DAG {dag_id} is paused", hint=f"unpause it at {airflow.address}/dags/{dag_id}")
 
 
 def _chunks_read(tasks: Sequence[TaskState]) -> dict[str, float]:
@@ -156,7 +165,11 @@ class Following:
                     if is_wanted(made := run.results.get(task_id) or {}):
                         return made, tasks
             time.sleep(FOLLOW_INTERVAL_S)
-        raise StackError(f"no run of {dag_id} followed within {FOLLOW_TIMEOUT_S:g} s", hint=f"see {self.airflow.log}")
+        ended = ", ".join(sorted(seen)) or "no run"
+        raise StackError(
+            f"no run of {dag_id} had the wanted result within {FOLLOW_TIMEOUT_S:g} s; ended: {ended}",
+            hint=f"see {self.airflow.log}",
+        )
 
     def _runs(self, dag_id: str) -> list[str]:
         """Return the runs that began after ``since``, oldest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 def main(argv: list[str]) -> int:
     """Run the selected tests; return pytest's exit code, or 1 if ``CI`` is set and tests were skipped that must run."""
     asked = arguments(argv)
+    faulthandler.enable()  # pytest does so for its own time only; a crash while the interpreter ends needs it as well
     if asked.full:
         os.environ["MILLRACE_TEST_FULL"] = "1"
     options = ["-p", "no:cacheprovider", "--durations=25"]

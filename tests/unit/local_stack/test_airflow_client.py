@@ -128,14 +128,15 @@ def test_a_dag_that_is_never_read_is_given_up_with_the_import_errors(client: Air
         client.wait_for_dag("d", timeout_s=0)
 
 
-def test_a_dag_is_waited_for_while_airflow_does_not_respond(
+def test_a_dag_is_waited_for_while_airflow_does_not_respond_or_the_dag_is_stale(
     client: AirflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     responses: list[httpx.Response | httpx.HTTPError] = [
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("timed out"),
         httpx.Response(503),
-        httpx.Response(200, json={"dag_id": "d"}),
+        httpx.Response(200, json={"dag_id": "d", "is_stale": True}),
+        httpx.Response(200, json={"dag_id": "d", "is_stale": False}),
     ]
 
     def get(*_: Any, **__: Any) -> httpx.Response:
@@ -145,7 +146,7 @@ def test_a_dag_is_waited_for_while_airflow_does_not_respond(
         return response
 
     monkeypatch.setattr(client._http, "get", get)
-    assert client.wait_for_dag("d", interval_s=0.01) == {"dag_id": "d"}
+    assert client.wait_for_dag("d", interval_s=0.01) == {"dag_id": "d", "is_stale": False}
     assert responses == []
 
 
