@@ -119,6 +119,18 @@ def check_attempts(
         )
 
 
+def check_not_derived(graph: VersionGraph) -> None:
+    """Raise ``UsageError`` if the dataset is made from others, because a load would replace its splits and recipe."""
+    latest = graph.latest
+    if latest is not None and latest.settings.get("inputs"):
+        raise UsageError(
+            f"{latest.reference} was made from {', '.join(latest.settings['inputs'].values())}, so nothing is loaded "
+            f"into {latest.dataset}",
+            hint="choose another name, or delete the dataset",
+            dataset=latest.dataset,
+        )
+
+
 def check_inputs(catalogue: Catalogue, plan: LoadPlan, inputs: Mapping[str, str]) -> None:
     """Raise ``VersionNotFoundError`` if a version that the plan's version is made from is not visible.
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pyarrow as pa
 
 from millrace.chunks import ChunkSettings, RowGrouper, choose_row_group_bytes
-from millrace.errors import InvalidNameError, InvalidSettingError, UsageError
+from millrace.errors import InvalidNameError, InvalidSettingError
 from millrace.load.append import as_stored, check_append
+from millrace.load.checks import check_not_derived
 from millrace.load.evolution import agreement_of, check_kind, planned_layout, schema_changes
 from millrace.load.file_selection import Selection, check_limits, parsing_digest, select_files
 from millrace.load.identity import fingerprints_of
@@ -69,7 +70,7 @@ def make_plan(
     graph = VersionGraph(catalogue.all_versions(dataset))
     latest = graph.latest
     if not derived:
-        _check_not_derived(latest)
+        check_not_derived(graph)
     parsing = parsing_digest(options, chunks)
     selection = select_files(catalogue, graph, given, options, parsing)
     if selection.unchanged and latest is not None:
@@ -127,17 +128,6 @@ def make_plan(
         parsing=parsing,
         schema_changes=schema_changes(agreement.schema, source.schema) if agreement and agreement.schema.names else (),
     )
-
-
-def _check_not_derived(latest: Version | None) -> None:
-    """Raise ``UsageError`` if the dataset is made from others, because a load would replace its splits and recipe."""
-    if latest is not None and latest.settings.get("inputs"):
-        raise UsageError(
-            f"{latest.reference} was made from {', '.join(latest.settings['inputs'].values())}, so nothing is loaded "
-            f"into {latest.dataset}",
-            hint="choose another name, or delete the dataset",
-            dataset=latest.dataset,
-        )
 
 
 def _unchanged(

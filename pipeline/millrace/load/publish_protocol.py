@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from millrace.errors import StoreTimeoutError
+from millrace.errors import MillraceError, StoreTimeoutError
 from millrace.load.incremental_protocol import Candidate, heads_to_merge
 from millrace.load.plan import LoadPlan
 from millrace.store import Base, Version, VersionGraph
@@ -36,6 +36,9 @@ class VersionSteps(Protocol):
 
 class PublishSteps(VersionSteps, Protocol):
     """Reads and writes of a load that publishes its version."""
+
+    def check_others(self, others: VersionGraph) -> None:
+        """Raise ``MillraceError`` if the version must not be published beside these versions of other loads."""
 
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version.
@@ -66,6 +69,9 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
     After writing its version row, a publisher reads the version list again. Of two concurrent publishers at least one
     sees the other; it publishes again. Only then is its first row withdrawn, so a load that fails in between is still
     published. Raises ``StoreTimeoutError`` (retriable) if other loads supersede it through all ``rounds``.
+
+    Of two concurrent publishers that exclude each other at least one sees the other, too. It withdraws its row, and the
+    error of ``PublishSteps.check_others`` is raised.
     """
     superseded: Version | None = None
     for _ in range(rounds):
@@ -76,6 +82,11 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
         if superseded is not None:
             steps.withdraw(superseded)
         graph = steps.graph().without(published.version)
+        try:
+            steps.check_others(graph)
+        except MillraceError:
+            steps.withdraw(published.version)
+            raise
         if not graph.is_superseded(published.version):
             return published
         superseded = published.version

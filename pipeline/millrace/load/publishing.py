@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from millrace.errors import ChunkError, LoadSupersededError, StoreError
-from millrace.load.checks import check_complete, promised_pages, published_before
+from millrace.load.checks import check_complete, check_not_derived, promised_pages, published_before
 from millrace.load.evolution import changes_since
 from millrace.load.incremental_protocol import confirm
 from millrace.load.incremental_steps import IncrementalSteps
@@ -41,6 +41,7 @@ def publish(
     results: Sequence[SplitResult],
     *,
     settings: Mapping[str, Any] | None = None,
+    check_others: Callable[[VersionGraph], None] | None = None,
 ) -> LoadReport:
     """Publish the version of a plan and return the report of the load.
 
@@ -49,6 +50,10 @@ def publish(
 
     ``settings`` are further settings of the version. With ``inputs`` (full references by alias) the version is made
     from others, and its dataset is registered as such.
+
+    ``check_others`` is called with the versions of other loads, before the version's row is written and after it. Its
+    error makes the version invisible again. By default a version without ``inputs`` is refused if the latest one has
+    some.
 
     Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
     page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
@@ -64,10 +69,16 @@ def publish(
     Rejects of the load are published first, as a version of their own. Raises ``BadRowsError`` if the bad rows exceed
     the budget; only the version of the rejects is visible then.
     """
-    times = StageTimes(_load_seconds(results))
+    times, further = StageTimes(_load_seconds(results)), dict(settings or {})
+    if check_others is None:
+        check_others = _no_check if further.get("inputs") else check_not_derived
     with times.stage("publish"):
-        report = _publish(catalogue, catalogue_writer, writes, plan, results, dict(settings or {}))
+        report = _publish(catalogue, catalogue_writer, writes, plan, results, further, check_others)
     return replace(report, stages=times.seconds)
+
+
+def _no_check(others: VersionGraph) -> None:
+    """Let every version be published beside the others."""
 
 
 def _load_seconds(results: Sequence[SplitResult]) -> dict[str, float]:
@@ -85,6 +96,7 @@ def _publish(
     plan: LoadPlan,
     results: Sequence[SplitResult],
     further: Mapping[str, Any],
+    check_others: Callable[[VersionGraph], None],
 ) -> LoadReport:
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
@@ -93,11 +105,14 @@ def _publish(
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
+        check_others(graph)
         rejects = publish_rejects(catalogue, catalogue_writer, writes, plan, ordered)
         settings = {"replays": plan.replays, "rejects": rejects}
         settings = {**{name: value for name, value in settings.items() if value}, **further}
         files = added_files(plan, ordered)
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings)
+        steps = VersionRowWriter(
+            catalogue, catalogue_writer, plan.dataset, plan, ordered, own, files, settings, check_others
+        )
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -73,6 +73,8 @@ class VersionRowWriter(CatalogueSteps):
     """The files that the load adds to the list of loaded files."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of the version, besides those of its chunks."""
+    check_others: Callable[[VersionGraph], None] = lambda others: None
+    """Raises ``MillraceError`` if the version must not be published beside versions of others."""
 
     @property
     def inputs(self) -> Mapping[str, str]:

@@ -158,6 +158,9 @@ class Port:
         if self._load.mode == "incremental":
             raise superseded("d", self._load.hex, parent)
 
+    def check_others(self, others: VersionGraph) -> None:
+        """Do nothing: these loads do not exclude each other."""
+
     def candidates(self, versions: Sequence[Version], graph: VersionGraph) -> list[Candidate]:
         """Read the stages and files of all versions in one step."""
 

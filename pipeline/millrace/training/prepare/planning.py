@@ -12,7 +12,7 @@ from millrace.dataset import Recipe, recipe_of
 from millrace.errors import ChunkError, DatasetNotFoundError, StoreError, UsageError
 from millrace.names import check_dataset_name, check_run, nearest, parse_reference
 from millrace.settings import missing_extra
-from millrace.store import Catalogue, Version, VersionGraph
+from millrace.store import WITHDRAWN, Catalogue, Version, VersionGraph
 from millrace.training.prepare.entry import Preparation
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.query import check_query
@@ -84,25 +84,22 @@ def recipe_of_codes(catalogue: Catalogue, plan: PreparePlan) -> Recipe | None:
     versions = iter(VersionGraph(catalogue.all_versions(plan.dataset)).versions)
     wanted = frozenset(plan.preparation.categories)
     while not wanted <= categories.keys() and (version := next(versions, None)) is not None:
-        older = None if version.purged_at is not None else _recipe(catalogue, version)
+        older = _recipe(catalogue, version) if _may_return(version) else None
         categories = {**({} if older is None else older.categories), **categories}
     return replace(recipe, categories=categories)
 
 
-def check_published_since(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe) -> None:
+def check_published_since(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe, others: VersionGraph) -> None:
     """Raise ``StoreError`` if a version was published since the plan, and gives other codes to the same categories.
 
-    Raises ``UsageError`` if it was loaded.
+    Raises ``UsageError`` if it was loaded. ``others`` are the versions of the dataset without that of the plan.
     """
-    versions = VersionGraph(catalogue.all_versions(plan.dataset)).versions
-    if any(version.hex == plan.hex and version.run == plan.run for version in versions):
-        return  # its own version is published already
-    _check_not_loaded(plan.dataset, versions)
-    newest = codes_of(catalogue, versions)
+    _check_not_loaded(plan.dataset, others.versions)
+    newest = codes_of(catalogue, others.versions)
     other = None if newest == plan.codes_of else recipe_named(catalogue, plan.dataset, newest)
-    others = {} if other is None else other.categories
+    their_categories = {} if other is None else other.categories
     for name, values in recipe.categories.items():
-        if any(own != their for own, their in zip(values, others.get(name, ()), strict=False)):
+        if any(own != theirs for own, theirs in zip(values, their_categories.get(name, ()), strict=False)):
             raise StoreError(
                 f"{plan.dataset}@{newest} was published meanwhile, and the same codes denote other values of {name!r}",
                 hint="prepare it again: the codes of that version are kept then",
@@ -180,12 +177,18 @@ def duckdb_version() -> str:
 def codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
     """Return the newest version whose recipe can be read, deleted ones included; empty if there is none.
 
-    A deleted version may be restored. If its codes were not kept, one code could denote two values then.
+    A deleted version may be restored. If its codes were not kept, one code could denote two values then. A withdrawn
+    version cannot, and it may have been withdrawn because of its codes.
     """
     for version in versions:
-        if "prepared" in version.settings and version.purged_at is None and _recipe(catalogue, version) is not None:
+        if _may_return(version) and "prepared" in version.settings and _recipe(catalogue, version) is not None:
             return version.label
     return ""
+
+
+def _may_return(version: Version) -> bool:
+    """Return whether a version is visible, or a user may restore it."""
+    return version.purged_at is None and version.mark != WITHDRAWN
 
 
 def _recipe(catalogue: Catalogue, version: Version) -> Recipe | None:

@@ -32,9 +32,16 @@ def publish_prepared(
     """
     recipe = _recipe(plan, recipe_of(data.schema))
     require_expected(plan, recipe)
-    check_published_since(catalogue, plan, recipe)
     load_plan = replace(data.load_plan, source=replace(data.load_plan.source, schema=data.schema))
-    report = publish(catalogue, catalogue_writer, writes, load_plan, [data.result], settings=plan.settings)
+    report = publish(
+        catalogue,
+        catalogue_writer,
+        writes,
+        load_plan,
+        [data.result],
+        settings=plan.settings,
+        check_others=lambda others: check_published_since(catalogue, plan, recipe, others),
+    )
     stages = {**data.stages, "publish": report.stages["publish"]}
     return replace(
         report,

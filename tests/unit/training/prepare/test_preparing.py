@@ -13,7 +13,9 @@ import pytest
 
 from millrace.api import Store
 from millrace.errors import ExpectationError, MillraceError, StoreError, UsageError
-from millrace.load import LoadReport
+from millrace.load import LoadPlan, LoadReport
+from millrace.load.publish_protocol import Published
+from millrace.load.version_row import VersionRowWriter
 from millrace.progress import null_task
 from millrace.training.prepare import Expectations, Preparation, PreparedData, PreparePlan, make_prepare_plan
 from tests.unit.training.prepare.trips import QUERY, late_trips, trips
@@ -284,3 +286,72 @@ def test_data_that_was_loaded_under_the_name_meanwhile_stays_the_latest(loaded: 
     with pytest.raises(UsageError, match="late_trips cannot be the name of prepared data"):
         loaded.publish_preparation(plan, data)
     assert loaded.version("late_trips").label == rows.version
+
+
+@pytest.fixture
+def before_the_row(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Return a function that makes another publication happen between the first check of one and its row."""
+
+    def set_other(other: Callable[[], object]) -> None:
+        write, waiting = VersionRowWriter.write, [other]
+
+        def after_the_other(self: VersionRowWriter, plan: LoadPlan) -> Published:
+            if waiting:
+                waiting.pop()()
+            return write(self, plan)
+
+        monkeypatch.setattr(VersionRowWriter, "write", after_the_other)
+
+    return set_other
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_of_two_preparations_that_publish_at_once_no_code_denotes_two_values(
+    loaded: Store, before_the_row: Callable[[Callable[[], object]], None], last: int
+) -> None:
+    prepare(loaded, run="before")
+    plans = []
+    for run, city in (("one", "Xanten"), ("two", "York")):
+        loaded.load("trips", trips(600, cities=("Bern", city)))
+        plans.append(make_prepare_plan(loaded.catalogue, late_trips(), run=run))
+    written = [loaded.write_preparation(plan) for plan in plans]
+    first = 1 - last
+    before_the_row(lambda: loaded.publish_preparation(plans[first], written[first]))
+    with pytest.raises(StoreError, match=r"was published meanwhile.* values of 'city'"):
+        loaded.publish_preparation(plans[last], written[last])
+    assert [version.hex for version in loaded.versions("late_trips")][:1] == [plans[first].hex]
+    assert len(loaded.versions("late_trips")) == 2
+    loaded.load("trips", trips(600, cities=("Bern", "Xanten", "York")))
+    prepare(loaded, run="three")
+    cities = ("Xanten", "York") if first == 0 else ("York", "Xanten")
+    assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
+        "Aachen", "Bern", "Cork", *cities
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_load_that_was_planned_before_a_preparation_does_not_replace_it(
+    loaded: Store, before_the_row: Callable[[Callable[[], object]], None], tmp_path: Path, at_once: bool
+) -> None:
+    (tmp_path / "trips.csv").write_text("id,delay\n1,5\n")
+    plan = loaded.plan("late_trips", str(tmp_path / "trips.csv"))
+    result = loaded.load_split(plan, 0)
+    if at_once:
+        before_the_row(lambda: prepare(loaded))
+    else:
+        prepare(loaded)
+    with pytest.raises(UsageError, match=r"late_trips@\S+ was made from .*, so nothing is loaded into late_trips"):
+        loaded.publish(plan, [result])
+    assert len(loaded.versions("late_trips")) == 1
+    assert loaded.dataset("late_trips").recipe is not None
+
+
+def test_a_preparation_beside_a_load_under_its_name_is_refused_and_leaves_no_version(
+    loaded: Store, before_the_row: Callable[[Callable[[], object]], None]
+) -> None:
+    plan = make_prepare_plan(loaded.catalogue, late_trips(), run="run")
+    data = loaded.write_preparation(plan)
+    before_the_row(lambda: loaded.load("late_trips", trips(5)))
+    with pytest.raises(UsageError, match="late_trips cannot be the name of prepared data"):
+        loaded.publish_preparation(plan, data)
+    assert [version.rows for version in loaded.versions("late_trips")] == [5]
