@@ -56,10 +56,11 @@ def open_database(
 
 
 def as_usage_error(
-    error: Exception, scratch: Scratch, *, lines_before: int = 0, hidden: Collection[str] = ()
+    error: Exception, scratch: Scratch, subject: str, *, lines_before: int = 0, hidden: Collection[str] = ()
 ) -> MillraceError:
     """Return an error of DuckDB as one line without paths; a full disk becomes the error for that.
 
+    ``subject`` is the part of the entry that failed, such as ``the query``.
     ``lines_before`` is the number of lines that the program put before the user's text. ``hidden`` are the columns
     that a query may not use.
     """
@@ -70,11 +71,11 @@ def as_usage_error(
         return scratch.full()
     if isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
-            f"the query of {scratch.name} needs more memory than DuckDB may use: {_one_line(text.splitlines()[0])}",
+            f"{subject} of {scratch.name} needs more memory than DuckDB may use: {_one_line(text.splitlines()[0])}",
             hint="raise the setting training.memory_bytes",
         )
     hint = "; ".join(filter(None, (_later(text, hidden), _place(text, lines_before))))
-    return UsageError(f"the query of {scratch.name} failed: {_one_line(text)}", hint=hint)
+    return UsageError(f"{subject} of {scratch.name} failed: {_one_line(text)}", hint=hint)
 
 
 def _later(text: str, hidden: Collection[str]) -> str:

@@ -24,6 +24,8 @@ WORK: Final = "millrace_work"
 """The schema of the tables that a preparation makes."""
 _RESULT: Final = "result"
 _READER: Final = "millrace_reader"
+_QUERY: Final = "the query"
+_PREPARATION: Final = "the preparation"
 
 
 class Engine:
@@ -80,7 +82,7 @@ class Engine:
         with self._errors():
             self._connection.register(_READER, counted)
         try:
-            rows = self._create(table, f"FROM {_READER}", failures)
+            rows = self._create(table, f"FROM {_READER}", f"input {alias!r}", failures)
         finally:
             self._connection.unregister(_READER)
         self._hidden |= frozenset(hidden)
@@ -96,26 +98,27 @@ class Engine:
         self._open(1 if query.one_thread else self._threads, ordered=query.one_thread)
         try:
             self._check_alone(query.sql)
-            return self._create(f"{WORK}.{_RESULT}", query.sql)
+            return self._create(f"{WORK}.{_RESULT}", query.sql, _QUERY)
         finally:
             self._open(self._threads, ordered=True)
 
     def result_schema(self, query: CheckedQuery) -> pa.Schema:
         """Return the columns of the query's result as Arrow types, without running it."""
         self._check_alone(query.sql)
-        with self._errors():
+        with self._errors(_QUERY):
             return self._connection.sql(query.sql).limit(0).to_arrow_table().schema
 
-    def create(self, name: str, sql: str) -> int:
+    def create(self, name: str, sql: str, *, subject: str = _PREPARATION) -> int:
         """Make table ``name`` of ``WORK`` from a SELECT of the program; return its rows.
 
-        The SQL must not hold the text of a user, apart from expressions that ``expression_columns`` accepted.
+        The SQL must not hold the text of a user, apart from expressions that ``expression_columns`` accepted. An error
+        names ``subject`` as the part of the entry that failed.
         """
-        return self._create(f"{WORK}.{quoted(name)}", sql)
+        return self._create(f"{WORK}.{quoted(name)}", sql, subject)
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a small result."""
-        return self._execute(sql)
+    def rows(self, sql: str, *, subject: str = _PREPARATION) -> list[tuple[Any, ...]]:
+        """Return all rows of a small result. An error names ``subject`` as the part of the entry that failed."""
+        return self._execute(sql, subject)
 
     def batches(self, sql: str, *, batch_rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a result; other calls may come between the batches, except ``run_query``."""
@@ -138,15 +141,15 @@ class Engine:
         """Remove table ``name`` of ``WORK``."""
         self._execute(f"DROP TABLE {WORK}.{quoted(name)}")
 
-    def _create(self, table: str, sql: str, failures: Collection[BaseException] = ()) -> int:
+    def _create(self, table: str, sql: str, subject: str, failures: Collection[BaseException] = ()) -> int:
         # The newline ends a comment in the last line of the query's text before it can hide anything.
-        counts = self._execute(f"CREATE TABLE {table} AS\n{sql}\n", failures, lines_before=1)
+        counts = self._execute(f"CREATE TABLE {table} AS\n{sql}\n", subject, failures, lines_before=1)
         return int(counts[0][0])
 
     def _execute(
-        self, sql: str, failures: Collection[BaseException] = (), *, lines_before: int = 0
+        self, sql: str, subject: str = _PREPARATION, failures: Collection[BaseException] = (), *, lines_before: int = 0
     ) -> list[tuple[Any, ...]]:
-        with self._errors(failures, lines_before=lines_before):
+        with self._errors(subject, failures, lines_before=lines_before):
             rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
             return rows
 
@@ -154,13 +157,15 @@ class Engine:
         """Refuse a text that DuckDB itself does not read as one SELECT; the check of the query has the details."""
         import duckdb
 
-        with self._errors():
+        with self._errors(_QUERY):
             statements = self._connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UsageError(f"the query of {self._scratch.name} is not one SELECT statement")
 
     @contextmanager
-    def _errors(self, failures: Collection[BaseException] = (), *, lines_before: int = 0) -> Iterator[None]:
+    def _errors(
+        self, subject: str = _PREPARATION, failures: Collection[BaseException] = (), *, lines_before: int = 0
+    ) -> Iterator[None]:
         """Watch the disk, and translate errors of DuckDB; an error of an input's stream is raised as it was."""
         import duckdb
 
@@ -172,7 +177,9 @@ class Engine:
                 raise failure from None
             if self._spill.is_stopped and isinstance(error, duckdb.InterruptException):
                 raise self._scratch.full() from None
-            raise as_usage_error(error, self._scratch, lines_before=lines_before, hidden=self._hidden) from None
+            raise as_usage_error(
+                error, self._scratch, subject, lines_before=lines_before, hidden=self._hidden
+            ) from None
 
     def _interrupt(self) -> None:
         if self._connection is not None:

@@ -10,8 +10,9 @@ import pyarrow as pa
 from millrace.errors import UsageError
 from millrace.training.prepare.engine import INPUTS, Engine, quoted
 from millrace.training.prepare.entry import Preparation
-from millrace.training.prepare.rows.labels import utc_sql
+from millrace.training.prepare.rows.labels import Labels, utc_sql
 from millrace.training.prepare.rows.placing import AT, RESULT, Placing
+from millrace.training.prepare.rows.plan import RowsPlan
 
 
 def check_keys(engine: Engine, preparation: Preparation) -> tuple[int, int]:
@@ -62,6 +63,26 @@ def check_joined(preparation: Preparation, *, rows: int, placed: int) -> None:
     )
 
 
+def check_zones(plan: RowsPlan, labels: Labels) -> None:
+    """Raise ``UsageError`` where only one of ``at`` and a column of ``known`` has a time zone.
+
+    The other one may be in local time: the check of ``known`` would be off by hours.
+    """
+    for name in plan.known.values():
+        kind = plan.result.field(name).type
+        if _has_zone(kind) != labels.at_has_zone:
+            zoned, other = ("at", repr(name)) if labels.at_has_zone else (repr(name), "at")
+            raise UsageError(
+                f"{zoned} has a time zone and {other} has none, so they cannot be compared",
+                hint=f"give {other} its zone: CAST(... AS TIMESTAMP) AT TIME ZONE 'UTC'",
+                column=name,
+            )
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+
+
 def check_known(engine: Engine, preparation: Preparation, placing: Placing) -> None:
     """Raise ``UsageError`` for the first joined row that was known only after the moment of prediction."""
     known = placing.plan.known
@@ -77,9 +98,8 @@ def check_known(engine: Engine, preparation: Preparation, placing: Placing) -> N
 
 def _known_sql(placing: Placing, name: str) -> str:
     column, kind = placing.column(name), placing.plan.result.field(name).type
-    is_time = pa.types.is_timestamp(kind)
-    has_nanoseconds = is_time and kind.unit == "ns"
-    sql = utc_sql(column, has_zone=is_time and kind.tz is not None, has_nanoseconds=has_nanoseconds)
+    has_nanoseconds = pa.types.is_timestamp(kind) and kind.unit == "ns"
+    sql = utc_sql(column, has_zone=_has_zone(kind), has_nanoseconds=has_nanoseconds)
     if not has_nanoseconds:
         return sql
     # Nanoseconds are cut off there, so a time that has some becomes a microsecond later.

@@ -41,6 +41,8 @@ class Labels:
     target_type: pa.DataType
     at_sql: str | None
     """Of type TIMESTAMP in UTC."""
+    at_has_zone: bool
+    """Whether ``at`` has a time zone."""
     source_sql: str
     """The whole main input without NaN, to be put after FROM."""
 
@@ -59,15 +61,15 @@ def find_labels(engine: Engine, preparation: Preparation) -> Labels:
     alias = quoted(preparation.main)
     whole, view = _whole(engine, alias), f"main.{alias} AS {alias}"
     target_sql = _expression(preparation.target)
-    kind = _type_name(engine, target_sql, whole)
+    kind = _type_name(engine, target_sql, whole, "target")
     if kind not in _TARGETS:
         raise UsageError(
             f"the target is of type {kind}; targets are booleans, texts, whole numbers, or floats",
             hint="compare or cast it in the expression of target",
         )
     stored, cast = _TARGETS[kind]
-    at_sql = None if preparation.at is None else _at_sql(engine, preparation.at, view)
-    return Labels(f"CAST({target_sql} AS {cast})", stored, at_sql, whole)
+    at_sql, at_has_zone = (None, False) if preparation.at is None else _at_sql(engine, preparation.at, view)
+    return Labels(f"CAST({target_sql} AS {cast})", stored, at_sql, at_has_zone, whole)
 
 
 def _whole(engine: Engine, alias: str) -> str:
@@ -79,16 +81,17 @@ def _whole(engine: Engine, alias: str) -> str:
     return f"(SELECT *{f' REPLACE ({columns})' if columns else ''} FROM {table}) AS {alias}"
 
 
-def _at_sql(engine: Engine, text: str, view: str) -> str:
+def _at_sql(engine: Engine, text: str, view: str) -> tuple[str, bool]:
+    """Return SQL for the moment of prediction in UTC, and whether its expression has a time zone."""
     sql = _expression(text)
-    kind = _type_name(engine, sql, view)
+    kind = _type_name(engine, sql, view, "at")
     if not kind.startswith(_TIMES):
         raise UsageError(
             f"at is of type {kind}, which is no date or time",
             hint="give the moment of prediction, such as at: time_hour",
         )
     has_zone = "TIME ZONE" in kind or kind.startswith("TIMESTAMPTZ")
-    return utc_sql(sql, has_zone=has_zone, has_nanoseconds=kind.endswith("_NS"))
+    return utc_sql(sql, has_zone=has_zone, has_nanoseconds=kind.endswith("_NS")), has_zone
 
 
 def utc_sql(sql: str, *, has_zone: bool, has_nanoseconds: bool = False) -> str:
@@ -106,7 +109,7 @@ def _expression(text: str) -> str:
     return f"({text}\n)"
 
 
-def _type_name(engine: Engine, sql: str, source: str) -> str:
+def _type_name(engine: Engine, sql: str, source: str, subject: str) -> str:
     """Return DuckDB's name of an expression's type, without parameters."""
-    ((_, kind, *_),) = engine.rows(f"DESCRIBE SELECT {sql} AS label FROM {source}")
+    ((_, kind, *_),) = engine.rows(f"DESCRIBE SELECT {sql} AS label FROM {source}", subject=subject)
     return str(kind).partition("(")[0]

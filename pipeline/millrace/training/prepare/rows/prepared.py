@@ -15,7 +15,7 @@ from millrace.training.prepare.engine import Engine
 from millrace.training.prepare.entry import TARGET, Preparation
 from millrace.training.prepare.query import CheckedQuery
 from millrace.training.prepare.rows.categories import find_categories
-from millrace.training.prepare.rows.key_checks import check_joined, check_keys, check_known
+from millrace.training.prepare.rows.key_checks import check_joined, check_keys, check_known, check_zones
 from millrace.training.prepare.rows.labels import find_labels
 from millrace.training.prepare.rows.leaks import leak_warnings
 from millrace.training.prepare.rows.null_checks import check_nulls
@@ -77,6 +77,7 @@ def make_rows(
     task.phase("labels")
     plan = plan_rows(preparation, engine.result_schema(query))
     labels = find_labels(engine, preparation)
+    check_zones(plan, labels)
     rows_in, rows = check_keys(engine, preparation)
     if not rows:
         raise UsageError("the query returns no rows", hint="check its joins and conditions")

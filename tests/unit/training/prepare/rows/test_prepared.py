@@ -192,6 +192,20 @@ def test_a_target_of_another_type_is_refused(tmp_path: Path, expression: str) ->
         prepare(tmp_path, preparation("SELECT id, a FROM facts", target=expression), facts(50))
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"target": "CAST(kind AS INT) > 3"}, "target of made failed: Could not convert string '[xyz]' to INT32"),
+        ({"target": "kind - 3"}, "target of made failed: "),
+        ({"target": "y", "at": "kind - INTERVAL 1 HOUR", "known": {}}, "at of made failed: "),
+    ],
+)
+def test_an_expression_that_fails_is_named(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        prepare(tmp_path, preparation("SELECT id, a FROM facts", **fields), facts())
+    assert "\n" not in str(refused.value)
+
+
 def test_a_target_of_one_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one class in the split 'train': False"):
         prepare(tmp_path, preparation("SELECT id, a FROM facts", target="b > 1000"), facts(50))

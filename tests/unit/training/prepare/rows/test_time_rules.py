@@ -71,12 +71,20 @@ def test_a_join_that_ignores_the_delay_is_refused_with_its_first_row(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "known",
-    ["w.hour", "CAST(w.hour AS TIMESTAMP)", "CAST(w.hour AS TIMESTAMP_NS)", "CAST(w.hour AS TIMESTAMP_S)"],
+    ("known", "hour"),
+    [
+        ("w.hour", "hour"),
+        ("CAST(w.hour AS TIMESTAMP) AT TIME ZONE 'UTC'", "hour"),
+        ("CAST(w.hour AS TIMESTAMP)", "hour AT TIME ZONE 'UTC'"),
+        ("CAST(w.hour AS TIMESTAMP_NS)", "CAST(hour AS TIMESTAMP)"),
+        ("CAST(w.hour AS TIMESTAMP_S)", "CAST(hour AS TIMESTAMP)"),
+    ],
 )
-def test_times_of_all_types_are_compared(tmp_path: Path, known: str) -> None:
+def test_times_of_all_types_are_compared(tmp_path: Path, known: str, hour: str) -> None:
     early, late = (
-        replace(each, query=each.query.replace("w.hour AS known_at", f"{known} AS known_at"))
+        replace(
+            each, query=each.query.replace("w.hour AS known_at", f"{known} AS known_at"), at=f"{hour} - INTERVAL 2 HOUR"
+        )
         for each in (entry("f.hour - INTERVAL 2 HOUR"), entry("f.hour - INTERVAL 1 HOUR"))
     )
     assert made(tmp_path, early).rows.rows_in == HOURS
@@ -84,12 +92,28 @@ def test_times_of_all_types_are_compared(tmp_path: Path, known: str) -> None:
         made(tmp_path, late)
 
 
+@pytest.mark.parametrize(
+    ("known", "at", "message"),
+    [
+        ("CAST(w.hour AS TIMESTAMP)", "hour", "at has a time zone and 'known_at' has none"),
+        ("CAST(w.hour AS DATE)", "hour", "at has a time zone and 'known_at' has none"),
+        ("w.hour", "CAST(hour AS TIMESTAMP)", "'known_at' has a time zone and at has none"),
+        ("w.hour", "CAST(hour AS DATE)", "'known_at' has a time zone and at has none"),
+    ],
+)
+def test_a_time_with_a_zone_and_one_without_are_not_compared(tmp_path: Path, known: str, at: str, message: str) -> None:
+    declared = entry("f.hour - INTERVAL 2 HOUR", at=at)
+    query = declared.query.replace("w.hour AS known_at", f"{known} AS known_at")
+    with pytest.raises(UsageError, match=f"{message}, so they cannot be compared: give .* AT TIME ZONE 'UTC'"):
+        made(tmp_path, replace(declared, query=query))
+
+
 def test_a_nanosecond_too_late_is_too_late(tmp_path: Path) -> None:
     query = "SELECT id, distance, make_timestamp_ns(epoch_ns(hour - INTERVAL 2 HOUR) + {}) AS known_at FROM flights"
     fields: dict[str, Any] = {
         "inputs": {"flights": "flights"},
         "target": "delay > 5",
-        "at": "hour - INTERVAL 2 HOUR",
+        "at": "CAST(hour AS TIMESTAMP) - INTERVAL 2 HOUR",
         "known": {"flights": "known_at"},
     }
     made(tmp_path, preparation(query.format(0), **fields, after=("delay",)))
@@ -114,7 +138,7 @@ def test_inputs_with_nanoseconds_are_compared(tmp_path: Path, zone: str | None) 
 
 
 def test_nanoseconds_of_the_moment_of_prediction_are_cut_off(tmp_path: Path) -> None:
-    query = "SELECT id, distance, hour + INTERVAL 1 MICROSECOND AS known_at FROM flights"
+    query = "SELECT id, distance, CAST(hour AS TIMESTAMP) + INTERVAL 1 MICROSECOND AS known_at FROM flights"
     fields: dict[str, Any] = {
         "inputs": {"flights": "flights"},
         "target": "delay > 5",
@@ -127,7 +151,11 @@ def test_nanoseconds_of_the_moment_of_prediction_are_cut_off(tmp_path: Path) -> 
 
 def test_a_date_is_known_at_its_start(tmp_path: Path) -> None:
     query = "SELECT id, distance, CAST(hour - INTERVAL 2 HOUR AS DATE) AS day FROM flights"
-    fields: dict[str, Any] = {"inputs": {"flights": "flights"}, "target": "delay > 5", "at": "hour - INTERVAL 2 HOUR"}
+    fields: dict[str, Any] = {
+        "inputs": {"flights": "flights"},
+        "target": "delay > 5",
+        "at": "CAST(hour AS TIMESTAMP) - INTERVAL 2 HOUR",
+    }
     assert made(tmp_path, preparation(query, **fields, known={"flights": "day"}, after=())).rows.rows_in == HOURS
 
 
