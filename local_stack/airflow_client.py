@@ -19,7 +19,7 @@ __all__ = ["AirflowClient", "RunResult"]
 
 FINISHED = ("success", "failed")
 PARSE_INTERVAL_S = 1.0
-_TRIGGERS_MAX = 4
+_SENT_MAX = 4
 _SERVER_ERROR, _CONFLICT = 500, 409
 
 
@@ -92,7 +92,7 @@ class AirflowClient:
         run_id = f"manual__{datetime.now(UTC).isoformat()}_{uuid4().hex[:8]}"
         body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
         path = f"/api/v2/dags/{_id(dag_id)}/dagRuns"
-        for number in range(_TRIGGERS_MAX):
+        for number in range(_SENT_MAX):
             response = self._send("POST", path, json=body)
             if number and response.status_code == _CONFLICT:
                 return run_id
@@ -143,7 +143,13 @@ class AirflowClient:
         return self._ask("PATCH", path, json=body)
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
-        return self._checked(self._send(method, path, **options))
+        # SQLite refuses some writers, and Airflow then answers 500. The same request again does no harm.
+        may_repeat = method in ("GET", "PATCH") or path.rpartition("/")[2].startswith("clear")
+        for _ in range(_SENT_MAX if may_repeat else 1):
+            response = self._send(method, path, **options)
+            if response.status_code != _SERVER_ERROR:
+                break
+        return self._checked(response)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

@@ -11,6 +11,8 @@ from local_stack.airflow_client import AirflowClient
 from tests import waiting
 
 MENDED_S = 60
+READ_S = 180
+"""Bound of the time until Airflow has read a changed file, where the time itself is not tested."""
 ALL_S = 240
 RUN_S = 120
 ROWS = "a\n1\n2\n"

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -101,6 +102,36 @@ def test_a_trigger_that_the_database_refuses_each_time_raises_an_error(client: A
     with pytest.raises(StackError, match=r"\(500\): Database error"):
         client.trigger("d", {})
     assert len(FakeAirflow.triggered) == 5
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [("GET", "/api/v2/pools", 2), ("PATCH", "/api/v2/dags/d", 2), ("POST", "/api/v2/dags/d/dagRuns/r/clear", 2)],
+)
+def test_a_request_that_may_be_repeated_is_sent_again_after_an_error_of_the_database(
+    client: AirflowClient, monkeypatch: pytest.MonkeyPatch, method: str, path: str, sent: int
+) -> None:
+    assert answered(client, monkeypatch, method, path) == ({"done": True}, sent)
+
+
+def test_another_request_is_not_sent_again(client: AirflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StackError, match=r"\(500\)"):
+        answered(client, monkeypatch, "POST", "/api/v2/backfills")
+
+
+def answered(client: AirflowClient, monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> tuple[Any, int]:
+    """Answer the first request with 500; return the final answer, and the number of requests."""
+    answers = [(200, {"done": True}), (500, {"detail": "Database error"})]
+    sent = []
+
+    def request(*asked: str, **_: Any) -> httpx.Response:
+        sent.append(asked)
+        status, body = answers.pop()
+        return httpx.Response(status, json=body, request=httpx.Request(*asked))
+
+    monkeypatch.setattr(client._http, "request", request)
+    ask = client.get if method == "GET" else partial(getattr(client, method.lower()), body={})
+    return ask(path), len(sent)
 
 
 def test_a_refused_request_raises_airflows_own_message(client: AirflowClient) -> None:
