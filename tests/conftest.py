@@ -6,6 +6,7 @@ address of a service is given (``MILLRACE_REDIS__URL``, ...), the tests use the 
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import os
 import shutil
@@ -20,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 
 from local_stack.settings import CHECKOUT, load_stack_settings
 from local_stack.stack import Stack
+from millrace.compat.kept import keep_until_process_ends
 from millrace.errors import StackError
 
 GIVEN_BY = {
@@ -48,6 +50,9 @@ _failed = pytest.StashKey[bool]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set a home and ports for this run unless a home was given; no service is started yet."""
+    # pydantic's time zones need it when they are freed, and CPython frees it first (pydantic issue 12867): a process
+    # that has times of Airflow left at its end would die of SIGSEGV.
+    keep_until_process_ends(datetime.datetime_CAPI)  # type: ignore[attr-defined]
     config.addinivalue_line("markers", "docker: needs a Docker engine; all other tests must run where CI is set")
     config.addinivalue_line("markers", "torch: needs the wheel of torch, and may be skipped like those for Docker")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

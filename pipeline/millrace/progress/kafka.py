@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from millrace.compat.confluent_kafka import keep_until_process_ends
+from millrace.compat.kept import keep_until_process_ends
 from millrace.progress.broker import BrokerState
 from millrace.progress.event import Event
 from millrace.progress.producer import is_retriable, make_producer, send_event
