@@ -19,7 +19,7 @@ from millrace.store import Lease, Version
 from millrace.store.catalogue.version import DELETED
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.marking import named
-from tests.derived import derived_plan, made_from
+from tests.derived import made_from
 from tests.unit.store.fakes import FakeCassandra, no_host
 
 Csv = Callable[..., str]
@@ -303,8 +303,8 @@ def test_versions_of_one_dataset_that_only_pruned_ones_need_are_pruned_with_them
     for number in range(3):
         make("m", "m", run=f"run-{number}")
     assert store.prune("m", 1).marked == []
-    replaced = derived_plan(store, "m", csv(5))
-    store.publish(replaced, [store.load_split(replaced, None)])
+    store.load("other", csv(5))
+    make("m", "other", run="replaced")
     assert len(store.prune("m", 1).marked) == 4
 
 
