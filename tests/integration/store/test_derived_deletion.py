@@ -227,23 +227,3 @@ def test_a_version_published_between_check_and_mark_keeps_its_input_and_the_tags
         store.delete(chain["model"], with_derived=True)
     assert visible(store, chain) >= {chain["model"], *made}
     assert store.tags(name_of(chain["model"])) == {"best": chain["model"].partition("@")[2]}
-
-
-@pytest.mark.parametrize(("nights", "keep"), [(12, 3), pytest.param(30, 7, marks=pytest.mark.full)])
-def test_nights_with_keep_leave_the_store_at_a_level_size(
-    store: Store, tmp_path: Path, alive: None, nights: int, keep: int
-) -> None:
-    suffix = uuid4().hex[:8]
-    flights, late, model = (f"{name}_{suffix}" for name in ("flights", "late", "model"))
-    kept: list[int] = []
-    for night in range(nights):
-        load(store, flights, tmp_path, 10 + night)
-        made_from(store, late, tmp_path, flights, run=f"late-{night}")
-        made_from(store, model, tmp_path, late, run=f"model-{night}")
-        for name in (model, late, flights):
-            store.prune(name, keep, now=True)
-        kept.append(sum(len(rows_of(store, "attempts", name)) for name in (flights, late, model)))
-        assert len(store.versions(flights)) == min(night + 1, keep)
-    assert kept[-1] == kept[keep + 2]
-    store.delete(flights, whole=True, with_derived=True, now=True)
-    assert rows_of(store, "attempts", model) == []
