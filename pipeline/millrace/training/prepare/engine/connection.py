@@ -71,7 +71,8 @@ def as_usage_error(
         return scratch.full()
     if isinstance(error, duckdb.OutOfMemoryException):
         return UsageError(
-            f"{subject} of {scratch.name} needs more memory than DuckDB may use: {_one_line(text.splitlines()[0])}",
+            f"the preparation of {scratch.name} needs more memory than DuckDB may use: "
+            f"{_one_line(text.splitlines()[0])}",
             hint="raise the setting training.memory_bytes",
         )
     hint = "; ".join(filter(None, (_later(text, hidden), _place(text, lines_before))))
