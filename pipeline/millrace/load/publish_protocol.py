@@ -70,8 +70,9 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
     sees the other; it publishes again. Only then is its first row withdrawn, so a load that fails in between is still
     published. Raises ``StoreTimeoutError`` (retriable) if other loads supersede it through all ``rounds``.
 
-    Of two concurrent publishers that exclude each other at least one sees the other, too. It withdraws its row, and the
-    error of ``PublishSteps.check_others`` is raised.
+    Of two concurrent publishers that exclude each other at least one sees the other, too. It withdraws its row and
+    raises the error of ``PublishSteps.check_others``. A retriable error, such as that of a read, withdraws nothing: the
+    next attempt finds its version published.
     """
     superseded: Version | None = None
     for _ in range(rounds):
@@ -84,8 +85,9 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
         graph = steps.graph().without(published.version)
         try:
             steps.check_others(graph)
-        except MillraceError:
-            steps.withdraw(published.version)
+        except MillraceError as error:
+            if not error.retriable:
+                steps.withdraw(published.version)
             raise
         if not graph.is_superseded(published.version):
             return published

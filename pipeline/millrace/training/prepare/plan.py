@@ -22,9 +22,8 @@ class PreparePlan:
     """All decisions of a preparation before a row is read; equal plans give equal rows and an equal recipe.
 
     ``inputs`` has the exact version of each alias, such as ``flights@12-3fa9c1``. ``number`` and ``hex`` are the label
-    of the new version. ``codes_of`` is the label of the version whose category codes are kept; empty if there is none.
-    ``published`` is true if this run has made its version already, and ``unchanged`` if the latest version was made
-    from the same inputs by the same declaration. ``holder`` is then that version.
+    of the new version. ``published`` is true if this run has made its version already, and ``unchanged`` if the latest
+    version was made from the same inputs by the same declaration. ``holder`` is then that version.
     """
 
     preparation: Preparation
@@ -34,7 +33,6 @@ class PreparePlan:
     number: int
     hex: str
     parent: str | None = None
-    codes_of: str = ""
     published: bool = False
     unchanged: bool = False
     holder: str = ""

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from millrace.dataset import Recipe, recipe_of
-from millrace.errors import ChunkError, DatasetNotFoundError, StoreError, UsageError
+from millrace.dataset import Recipe
+from millrace.errors import StoreError, UsageError
 from millrace.names import check_dataset_name, check_run, nearest, parse_reference
 from millrace.settings import missing_extra
-from millrace.store import WITHDRAWN, Catalogue, Version, VersionGraph
+from millrace.store import Catalogue, Version, VersionGraph
+from millrace.training.prepare.codes import read_recipe
 from millrace.training.prepare.entry import Preparation
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
 from millrace.training.prepare.query import check_query
@@ -41,7 +42,7 @@ def make_prepare_plan(
     exact = {alias: _exact(catalogue, preparation, alias, versions or {}) for alias in preparation.inputs}
     inputs = {alias: version.reference for alias, version in exact.items()}
     graph = VersionGraph(catalogue.all_versions(preparation.name))
-    _check_not_loaded(preparation.name, graph.versions)
+    check_not_loaded(preparation.name, graph.versions)
     fingerprint = _fingerprint(preparation, inputs)
     hexpart = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
     published, holder = graph.published(hexpart, run) or (None, None)
@@ -54,7 +55,6 @@ def make_prepare_plan(
         number=graph.next_number if published is None else published.number,
         hex=hexpart,
         parent=None if latest is None else latest.label,
-        codes_of=codes_of(catalogue, graph.versions),
     )
     if published is not None and holder is not None:
         return replace(plan, published=True, parent=published.parent, holder=holder.label)
@@ -69,43 +69,7 @@ def recipe_named(catalogue: Catalogue, dataset: str, label: str) -> Recipe | Non
     if not label:
         return None
     version = next((version for version in catalogue.all_versions(dataset) if version.label == label), None)
-    return None if version is None else _recipe(catalogue, version)
-
-
-def recipe_of_codes(catalogue: Catalogue, plan: PreparePlan) -> Recipe | None:
-    """Return the recipe whose category codes a plan keeps; None if there is none.
-
-    Older versions have the codes of a column that was no category in the version before.
-    """
-    recipe = recipe_named(catalogue, plan.dataset, plan.codes_of)
-    if recipe is None:
-        return None
-    categories = dict(recipe.categories)
-    versions = iter(VersionGraph(catalogue.all_versions(plan.dataset)).versions)
-    wanted = frozenset(plan.preparation.categories)
-    while not wanted <= categories.keys() and (version := next(versions, None)) is not None:
-        older = _recipe(catalogue, version) if _may_return(version) else None
-        categories = {**({} if older is None else older.categories), **categories}
-    return replace(recipe, categories=categories)
-
-
-def check_published_since(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe, others: VersionGraph) -> None:
-    """Raise ``StoreError`` if a version was published since the plan, and gives other codes to the same categories.
-
-    Raises ``UsageError`` if it was loaded. ``others`` are the versions of the dataset without that of the plan.
-    """
-    _check_not_loaded(plan.dataset, others.versions)
-    newest = codes_of(catalogue, others.versions)
-    other = None if newest == plan.codes_of else recipe_named(catalogue, plan.dataset, newest)
-    their_categories = {} if other is None else other.categories
-    for name, values in recipe.categories.items():
-        if any(own != theirs for own, theirs in zip(values, their_categories.get(name, ()), strict=False)):
-            raise StoreError(
-                f"{plan.dataset}@{newest} was published meanwhile, and the same codes denote other values of {name!r}",
-                hint="prepare it again: the codes of that version are kept then",
-                dataset=plan.dataset,
-                column=name,
-            )
+    return None if version is None else read_recipe(catalogue, version)
 
 
 def _check_seed(preparation: Preparation) -> None:
@@ -142,7 +106,7 @@ def _exact(catalogue: Catalogue, preparation: Preparation, alias: str, versions:
         raise
 
 
-def _check_not_loaded(name: str, versions: Iterable[Version]) -> None:
+def check_not_loaded(name: str, versions: Iterable[Version]) -> None:
     """Raise ``UsageError`` if the newest version of the name was loaded: its rows would be replaced."""
     newest = next((version for version in versions if version.deleted_at is None), None)
     if newest is not None and "prepared" not in newest.settings:
@@ -172,27 +136,3 @@ def duckdb_version() -> str:
     import duckdb
 
     return str(duckdb.__version__)
-
-
-def codes_of(catalogue: Catalogue, versions: Iterable[Version]) -> str:
-    """Return the newest version whose recipe can be read, deleted ones included; empty if there is none.
-
-    A deleted version may be restored. If its codes were not kept, one code could denote two values then. A withdrawn
-    version cannot, and it may have been withdrawn because of its codes.
-    """
-    for version in versions:
-        if _may_return(version) and "prepared" in version.settings and _recipe(catalogue, version) is not None:
-            return version.label
-    return ""
-
-
-def _may_return(version: Version) -> bool:
-    """Return whether a version is visible, or a user may restore it."""
-    return version.purged_at is None and version.mark != WITHDRAWN
-
-
-def _recipe(catalogue: Catalogue, version: Version) -> Recipe | None:
-    try:
-        return recipe_of(catalogue.pages.schema(catalogue.with_content(version)))
-    except (DatasetNotFoundError, ChunkError):
-        return None

@@ -10,10 +10,11 @@ from millrace.dataset import Recipe, recipe_of
 from millrace.errors import ChunkFormatError, ExpectationError
 from millrace.load import LoadReport, publish, version_report
 from millrace.sources import SourceWarning
-from millrace.store import Catalogue, CatalogueWriter, ReplicatedWriter, Version
+from millrace.store import Catalogue, CatalogueWriter, ReplicatedWriter, Version, VersionGraph
 from millrace.training.prepare.changes import CLASSES_MAX, changes_between
+from millrace.training.prepare.codes import check_codes
 from millrace.training.prepare.plan import PreparePlan
-from millrace.training.prepare.planning import check_published_since, recipe_named
+from millrace.training.prepare.planning import check_not_loaded, recipe_named
 from millrace.training.prepare.rows import check_expectations
 from millrace.training.prepare.writing import PreparedData
 
@@ -28,10 +29,16 @@ def publish_prepared(
     """Publish the version of a plan and return the report of the preparation.
 
     Publishing the same plan again returns the same version. Raises ``ExpectationError`` with every limit of ``expect``
-    that the rows exceed, before anything is visible. Raises also as ``check_published_since`` and ``load.publish`` do.
+    that the rows exceed, before anything is visible. Raises also as ``check_not_loaded``, ``check_codes`` and
+    ``load.publish`` do.
     """
     recipe = _recipe(plan, recipe_of(data.schema))
     require_expected(plan, recipe)
+
+    def check_others(others: VersionGraph) -> None:
+        check_not_loaded(plan.dataset, others.versions)
+        check_codes(catalogue, plan, recipe, others)
+
     load_plan = replace(data.load_plan, source=replace(data.load_plan.source, schema=data.schema))
     report = publish(
         catalogue,
@@ -40,7 +47,7 @@ def publish_prepared(
         load_plan,
         [data.result],
         settings=plan.settings,
-        check_others=lambda others: check_published_since(catalogue, plan, recipe, others),
+        check_others=check_others,
     )
     stages = {**data.stages, "publish": report.stages["publish"]}
     return replace(

@@ -31,9 +31,10 @@ from millrace.store import (
     ReplicatedWriter,
     Version,
 )
+from millrace.training.prepare.codes import kept_codes
 from millrace.training.prepare.engine import Engine, Scratch, estimate_scratch
 from millrace.training.prepare.plan import ALGORITHM, PreparePlan
-from millrace.training.prepare.planning import duckdb_version, recipe_of_codes
+from millrace.training.prepare.planning import duckdb_version
 from millrace.training.prepare.query import CheckedQuery, check_query
 from millrace.training.prepare.rows import TRAIN, PreparedRows, TrainStatistics, make_recipe, make_rows
 
@@ -121,8 +122,8 @@ def prepare_rows(
                 task.phase("query")
                 engine.run_query(query)
             with times.stage("join"):
-                earlier = recipe_of_codes(Catalogue(cassandra), plan)
-                rows = make_rows(engine, preparation, query, earlier, task)
+                codes = kept_codes(Catalogue(cassandra), plan)
+                rows = make_rows(engine, preparation, query, codes, task)
             task.set_total(_fetched(inputs) + sum(rows.split_rows.values()))
             with times.stage("write"):
                 load_plan, result = _Writing(cassandra, settings, plan, rows, task, attempt, rows.statistics()).write()

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pytest
 
 from millrace.api import Store
-from millrace.errors import ExpectationError, MillraceError, StoreError, UsageError
+from millrace.errors import ExpectationError, MillraceError, StoreError, StoreTimeoutError, UsageError
 from millrace.load import LoadPlan, LoadReport
 from millrace.load.publish_protocol import Published
 from millrace.load.version_row import VersionRowWriter
 from millrace.progress import null_task
+from millrace.store import VersionGraph
 from millrace.training.prepare import Expectations, Preparation, PreparedData, PreparePlan, make_prepare_plan
 from tests.unit.training.prepare.trips import QUERY, late_trips, trips
 
@@ -327,6 +328,65 @@ def test_of_two_preparations_that_publish_at_once_no_code_denotes_two_values(
     assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
         "Aachen", "Bern", "Cork", *cities
     )  # fmt: skip
+
+
+def categories_of(store: Store, reference: str) -> tuple[str, ...]:
+    recipe = store.dataset(reference).recipe
+    assert recipe is not None
+    return recipe.categories["city"]
+
+
+def planned(store: Store, run: str, *cities: str) -> tuple[PreparePlan, PreparedData]:
+    """Load trips of some cities, and write the rows of their preparation."""
+    store.load("trips", trips(600, cities=("Bern", *cities)))
+    plan = make_prepare_plan(store.catalogue, late_trips(), run=run)
+    return plan, store.write_preparation(plan)
+
+
+def test_the_codes_of_each_version_published_since_the_plan_count(loaded: Store) -> None:
+    prepare(loaded, run="before")
+    york, xanten, none = (planned(loaded, *given) for given in (("a", "York"), ("b", "Xanten"), ("c",)))
+    for plan, data in (xanten, none):
+        loaded.publish_preparation(plan, data)
+    with pytest.raises(StoreError, match=f"late_trips@2-{xanten[0].hex} was published meanwhile"):
+        loaded.publish_preparation(*york)
+
+
+def test_the_codes_of_each_earlier_version_are_kept(loaded: Store) -> None:
+    prepare(loaded, run="before")
+    for plan, data in [planned(loaded, "b", "Xanten"), planned(loaded, "c")]:
+        loaded.publish_preparation(plan, data)
+    assert categories_of(loaded, "late_trips") == ("Aachen", "Bern", "Cork")
+    loaded.publish_preparation(*planned(loaded, "d", "York"))
+    assert categories_of(loaded, "late_trips") == ("Aachen", "Bern", "Cork", "Xanten", "York")
+
+
+def test_codes_count_although_the_newest_version_lacks_the_column(loaded: Store) -> None:
+    prepare(loaded, run="before")
+    york, xanten = planned(loaded, "a", "York"), planned(loaded, "b", "Xanten")
+    loaded.publish_preparation(*xanten)
+    without = late_trips(query=QUERY.replace("t.city, ", ""), categories=(), features=("distance", "temp"))
+    prepare(loaded, without, run="c")
+    with pytest.raises(StoreError, match=f"late_trips@2-{xanten[0].hex} was published meanwhile"):
+        loaded.publish_preparation(*york)
+
+
+def test_an_error_of_a_read_after_the_row_is_written_withdraws_nothing(
+    loaded: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(loaded, run="before")
+    published = planned(loaded, "a", "York")
+    checks: list[VersionGraph] = []
+
+    def fails_once(_: object, __: object, ___: object, others: VersionGraph) -> None:
+        checks.append(others)
+        if len(checks) == 2:
+            raise StoreTimeoutError("no response", hint="")
+
+    monkeypatch.setattr("millrace.training.prepare.publishing.check_codes", fails_once)
+    with pytest.raises(StoreTimeoutError):
+        loaded.publish_preparation(*published)
+    assert loaded.publish_preparation(*published).version == loaded.version("late_trips").label
 
 
 @pytest.mark.parametrize("at_once", [False, True])

@@ -13,6 +13,7 @@ from millrace.settings import missing_extra
 from millrace.training.prepare.engine.scratch import Scratch
 from millrace.training.prepare.engine.sql import literal
 
+QUERY: Final = "the query"
 _MESSAGE_MAX: Final = 400
 _STREAMS: Final = 4
 _COLUMN: Final = re.compile(r'[Cc]olumn (?:named )?"([^"]+)"')
@@ -60,7 +61,7 @@ def as_usage_error(
 ) -> MillraceError:
     """Return an error of DuckDB as one line without paths; a full disk becomes the error for that.
 
-    ``subject`` is the part of the entry that failed, such as ``the query``.
+    ``subject`` is the part of the entry that failed. Only a line of ``QUERY`` is shown: other text is the program's.
     ``lines_before`` is the number of lines that the program put before the user's text. ``hidden`` are the columns
     that a query may not use.
     """
@@ -75,7 +76,7 @@ def as_usage_error(
             f"{_one_line(text.splitlines()[0])}",
             hint="raise the setting training.memory_bytes",
         )
-    hint = "; ".join(filter(None, (_later(text, hidden), _place(text, lines_before))))
+    hint = "; ".join(filter(None, (_later(text, hidden), _place(text, lines_before) if subject == QUERY else "")))
     return UsageError(f"{subject} of {scratch.name} failed: {_one_line(text)}", hint=hint)
 
 

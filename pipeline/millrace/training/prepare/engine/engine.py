@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from millrace.errors import UsageError
 from millrace.names import first_duplicate
-from millrace.training.prepare.engine.connection import as_usage_error, open_database
+from millrace.training.prepare.engine.connection import QUERY, as_usage_error, open_database
 from millrace.training.prepare.engine.scratch import Scratch
 from millrace.training.prepare.engine.spill import SpillWatch
 from millrace.training.prepare.engine.sql import quoted
@@ -24,7 +24,6 @@ WORK: Final = "millrace_work"
 """The schema of the tables that a preparation makes."""
 _RESULT: Final = "result"
 _READER: Final = "millrace_reader"
-_QUERY: Final = "the query"
 _PREPARATION: Final = "the preparation"
 
 
@@ -98,14 +97,14 @@ class Engine:
         self._open(1 if query.one_thread else self._threads, ordered=query.one_thread)
         try:
             self._check_alone(query.sql)
-            return self._create(f"{WORK}.{_RESULT}", query.sql, _QUERY)
+            return self._create(f"{WORK}.{_RESULT}", query.sql, QUERY)
         finally:
             self._open(self._threads, ordered=True)
 
     def result_schema(self, query: CheckedQuery) -> pa.Schema:
         """Return the columns of the query's result as Arrow types, without running it."""
         self._check_alone(query.sql)
-        with self._errors(_QUERY):
+        with self._errors(QUERY):
             return self._connection.sql(query.sql).limit(0).to_arrow_table().schema
 
     def create(self, name: str, sql: str, *, subject: str = _PREPARATION) -> int:
@@ -157,7 +156,7 @@ class Engine:
         """Refuse a text that DuckDB itself does not read as one SELECT; the check of the query has the details."""
         import duckdb
 
-        with self._errors(_QUERY):
+        with self._errors(QUERY):
             statements = self._connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise UsageError(f"the query of {self._scratch.name} is not one SELECT statement")

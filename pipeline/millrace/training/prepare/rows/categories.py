@@ -1,4 +1,4 @@
-"""The codes of categories: those of an earlier recipe stay, and new values of train follow in sorted order."""
+"""The codes of categories: those of earlier versions stay, and new values of train follow in sorted order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from millrace.dataset import Recipe
 from millrace.errors import UsageError
 from millrace.training.prepare.engine import Engine, literal
 from millrace.training.prepare.rows.canonical import is_text
@@ -22,17 +21,17 @@ UNSEEN: Final = 0
 
 
 def find_categories(
-    engine: Engine, placing: Placing, earlier: Recipe | None, *, limit: int = CATEGORIES_MAX
+    engine: Engine, placing: Placing, codes: Mapping[str, Sequence[Any]], *, limit: int = CATEGORIES_MAX
 ) -> dict[str, tuple[Any, ...]]:
     """Return the values of each category in the order of their codes, and make a table of codes for each.
 
-    Raises ``UsageError`` for a column of too many values, before they are fetched.
+    The values in ``codes`` keep theirs. Raises ``UsageError`` for a column of too many values, before they are fetched.
     """
     features = [feature for feature in placing.plan.features if feature.is_category]
     _check_numbers(engine, placing, features, limit)
     categories = {}
     for feature in features:
-        old = earlier.categories.get(feature.name, ()) if earlier else ()
+        old = codes.get(feature.name, ())
         values = (*old, *_new_values(engine, placing, feature, old))
         if len(values) > limit:
             raise _too_many(feature.name, len(values), limit)

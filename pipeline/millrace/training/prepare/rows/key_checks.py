@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from millrace.errors import UsageError
 from millrace.training.prepare.engine import INPUTS, Engine, quoted
-from millrace.training.prepare.entry import Preparation
+from millrace.training.prepare.entry import CutSplits, Preparation
 from millrace.training.prepare.rows.labels import Labels, utc_sql
 from millrace.training.prepare.rows.placing import AT, RESULT, Placing
 from millrace.training.prepare.rows.plan import RowsPlan
+from millrace.training.prepare.rows.splitting import has_zone
 
 
 def check_keys(engine: Engine, preparation: Preparation) -> tuple[int, int]:
@@ -63,23 +64,31 @@ def check_joined(preparation: Preparation, *, rows: int, placed: int) -> None:
     )
 
 
-def check_zones(plan: RowsPlan, labels: Labels) -> None:
-    """Raise ``UsageError`` where only one of ``at`` and a column of ``known`` has a time zone.
+def check_zones(preparation: Preparation, plan: RowsPlan, labels: Labels) -> None:
+    """Raise ``UsageError`` where only one of ``at`` and a column of ``known``, or a time of a split, has a time zone.
 
-    The other one may be in local time: the check of ``known`` would be off by hours.
+    The other one may be in local time: the comparison would be off by hours. A time of a split may lack it, and is in
+    UTC then if ``at`` has one.
     """
+    conditions = preparation.splits.conditions if isinstance(preparation.splits, CutSplits) else {}
+    for split, text in conditions.items():
+        if has_zone(split, text) and not labels.at_has_zone:
+            raise UsageError(
+                f"{text!r} of split {split!r} has a time zone and at has none, so they cannot be compared",
+                hint="leave it out of the condition, or give at the zone in which it was recorded",
+            )
     for name in plan.known.values():
         kind = plan.result.field(name).type
-        if _has_zone(kind) != labels.at_has_zone:
+        if _type_has_zone(kind) != labels.at_has_zone:
             zoned, other = ("at", repr(name)) if labels.at_has_zone else (repr(name), "at")
             raise UsageError(
                 f"{zoned} has a time zone and {other} has none, so they cannot be compared",
-                hint=f"give {other} its zone: CAST(... AS TIMESTAMP) AT TIME ZONE 'UTC'",
+                hint=f"give {other} its own zone, as in CAST(... AS TIMESTAMP) AT TIME ZONE 'Asia/Tokyo'",
                 column=name,
             )
 
 
-def _has_zone(kind: pa.DataType) -> bool:
+def _type_has_zone(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
 
 
@@ -99,7 +108,7 @@ def check_known(engine: Engine, preparation: Preparation, placing: Placing) -> N
 def _known_sql(placing: Placing, name: str) -> str:
     column, kind = placing.column(name), placing.plan.result.field(name).type
     has_nanoseconds = pa.types.is_timestamp(kind) and kind.unit == "ns"
-    sql = utc_sql(column, has_zone=_has_zone(kind), has_nanoseconds=has_nanoseconds)
+    sql = utc_sql(column, has_zone=_type_has_zone(kind), has_nanoseconds=has_nanoseconds)
     if not has_nanoseconds:
         return sql
     # Nanoseconds are cut off there, so a time that has some becomes a microsecond later.

@@ -59,9 +59,8 @@ def place_rows(engine: Engine, preparation: Preparation, plan: RowsPlan, labels:
     needs_at = bool(plan.known) or isinstance(preparation.splits, CutSplits)
     reasons = _reasons(plan, needs_at=needs_at)
     placing = Placing(plan, labels, split_names(preparation.splits), reasons)
-    rows = engine.create(
-        PLACED, _placed_sql(placing, preparation, needs_at=needs_at), subject="target or at" if needs_at else "target"
-    )
+    subject = "key, target or at" if needs_at else "key or target"
+    rows = engine.create(PLACED, _placed_sql(placing, preparation, needs_at=needs_at), subject=subject)
     engine.drop("result")
     return replace(placing, rows=rows)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from millrace.dataset import Recipe
 from millrace.errors import UsageError
 from millrace.progress import ProgressTask
 from millrace.training.prepare.engine import Engine
@@ -68,16 +67,21 @@ class PreparedRows:
 
 
 def make_rows(
-    engine: Engine, preparation: Preparation, query: CheckedQuery, earlier: Recipe | None, task: ProgressTask
+    engine: Engine,
+    preparation: Preparation,
+    query: CheckedQuery,
+    codes: Mapping[str, Sequence[Any]],
+    task: ProgressTask,
 ) -> PreparedRows:
     """Return the rows of a query that ``Engine.run_query`` has run; its table ``result`` is removed.
 
-    Categories have the codes of the ``earlier`` recipe. Raises ``UsageError`` for data that breaks a rule.
+    ``codes`` has the values of each category whose codes are kept, in the order of these. Raises ``UsageError`` for
+    data that breaks a rule.
     """
     task.phase("labels")
     plan = plan_rows(preparation, engine.result_schema(query))
     labels = find_labels(engine, preparation)
-    check_zones(plan, labels)
+    check_zones(preparation, plan, labels)
     rows_in, rows = check_keys(engine, preparation)
     if not rows:
         raise UsageError("the query returns no rows", hint="check its joins and conditions")
@@ -85,7 +89,7 @@ def make_rows(
     placing = place_rows(engine, preparation, plan, labels)
     task.phase("check")
     counts = _checked_counts(engine, preparation, placing, rows)
-    categories = find_categories(engine, placing, earlier)
+    categories = find_categories(engine, placing, codes)
     warnings = leak_warnings(engine, placing, counts.classes, counts.splits[TRAIN])
     missing = {NOT_IN_RESULT: rows_in - rows} if rows < rows_in else {}
     return PreparedRows(

@@ -71,6 +71,20 @@ def cut_condition(split: str, text: str) -> tuple[str, datetime] | None:
 
     Raises ``UsageError`` for another text.
     """
+    condition = _parsed(split, text)
+    if condition is None:
+        return None
+    comparison, moment = condition
+    return comparison, moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def has_zone(split: str, text: str) -> bool:
+    """Return whether the time of a condition has a time zone; raise as ``cut_condition`` does."""
+    condition = _parsed(split, text)
+    return condition is not None and condition[1].tzinfo is not None
+
+
+def _parsed(split: str, text: str) -> tuple[str, datetime] | None:
     if text.strip() == REST:
         return None
     match = _CONDITION.fullmatch(text)
@@ -83,7 +97,7 @@ def cut_condition(split: str, text: str) -> tuple[str, datetime] | None:
             f"the condition {text!r} of split {split!r} is not a comparison with a date or time",
             hint=f'write "< 2013-09-01", "< 2013-09-01 12:00", or {REST}',
         )
-    return match[1], moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return match[1], moment
 
 
 def _condition_sql(at: str, split: str, text: str) -> str:

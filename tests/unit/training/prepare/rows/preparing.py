@@ -65,7 +65,7 @@ def made_rows(
             hidden = entry.after if alias == entry.main else ()
             engine.add_input(alias, tables[alias].select(need.columns).to_reader(), hidden=hidden)
         engine.run_query(query)
-        yield make_rows(engine, entry, query, earlier, null_task())
+        yield make_rows(engine, entry, query, {} if earlier is None else earlier.categories, null_task())
 
 
 def prepare(

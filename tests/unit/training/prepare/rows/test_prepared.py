@@ -197,13 +197,15 @@ def test_a_target_of_another_type_is_refused(tmp_path: Path, expression: str) ->
     [
         ({"target": "CAST(kind AS INT) > 3"}, "target of made failed: Could not convert string '[xyz]' to INT32"),
         ({"target": "kind - 3"}, "target of made failed: "),
+        ({"query": "SELECT kind || id AS id, a FROM facts"}, "^key or target of made failed: Could not convert string"),
         ({"target": "y", "at": "kind - INTERVAL 1 HOUR", "known": {}}, "at of made failed: "),
     ],
 )
 def test_an_expression_that_fails_is_named(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as refused:
-        prepare(tmp_path, preparation("SELECT id, a FROM facts", **fields), facts())
+        prepare(tmp_path, preparation(**{"query": "SELECT id, a FROM facts", **fields}), facts())
     assert "\n" not in str(refused.value)
+    assert "millrace_" not in str(refused.value)  # names of the program
 
 
 def test_a_target_of_one_class_is_refused(tmp_path: Path) -> None:

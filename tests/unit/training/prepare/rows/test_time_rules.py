@@ -104,8 +104,19 @@ def test_times_of_all_types_are_compared(tmp_path: Path, known: str, hour: str) 
 def test_a_time_with_a_zone_and_one_without_are_not_compared(tmp_path: Path, known: str, at: str, message: str) -> None:
     declared = entry("f.hour - INTERVAL 2 HOUR", at=at)
     query = declared.query.replace("w.hour AS known_at", f"{known} AS known_at")
-    with pytest.raises(UsageError, match=f"{message}, so they cannot be compared: give .* AT TIME ZONE 'UTC'"):
+    with pytest.raises(UsageError, match=f"{message}, so they cannot be compared: give .* its own zone, as in CAST"):
         made(tmp_path, replace(declared, query=query))
+
+
+@pytest.mark.parametrize(("at", "is_refused"), [("hour", False), ("CAST(hour AS TIMESTAMP)", True)])
+def test_a_time_of_a_split_with_a_zone_needs_one_in_at(tmp_path: Path, at: str, is_refused: bool) -> None:
+    splits = CutSplits({"train": "< 2013-01-20T05:00:00+05:00", "test": "rest"})
+    declared = preparation("SELECT id, distance FROM flights", **{**time_fields(), "at": at, "splits": splits})
+    if is_refused:
+        with pytest.raises(UsageError, match="of split 'train' has a time zone and at has none"):
+            prepare(tmp_path, declared, {"flights": flights()})
+    else:
+        assert prepare(tmp_path, declared, {"flights": flights()}).splits["train"].num_rows == 19 * 24
 
 
 def test_a_nanosecond_too_late_is_too_late(tmp_path: Path) -> None:
