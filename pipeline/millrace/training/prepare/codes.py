@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from millrace.dataset import Recipe, recipe_of
@@ -19,11 +19,10 @@ def kept_codes(catalogue: Catalogue, plan: PreparePlan) -> dict[str, tuple[Any, 
     restored, and it may have been withdrawn because of its codes.
     """
     codes: dict[str, tuple[Any, ...]] = {}
-    for version in VersionGraph(catalogue.all_versions(plan.dataset)).versions:
-        recipe = _recipe_with_codes(catalogue, version) if version.number < plan.number else None
-        for name, values in {} if recipe is None else recipe.categories.items():
-            if _begins_with(values, codes.get(name, ())):
-                codes[name] = tuple(values)
+    versions = VersionGraph(catalogue.all_versions(plan.dataset)).versions
+    for _, name, values in _codes(catalogue, plan, (each for each in versions if each.number < plan.number)):
+        if _begins_with(values, codes.get(name, ())):
+            codes[name] = values
     return codes
 
 
@@ -32,17 +31,16 @@ def check_codes(catalogue: Catalogue, plan: PreparePlan, recipe: Recipe, others:
 
     ``others`` are the versions of the dataset without that of the plan.
     """
-    for version in others.versions:
-        other = _recipe_with_codes(catalogue, version) if version.number >= plan.number else None
-        for name, values in {} if other is None else other.categories.items():
-            own = recipe.categories.get(name, ())
-            if not (_begins_with(own, values) or _begins_with(values, own)):
-                raise StoreError(
-                    f"{version.reference} was published meanwhile, and the same codes denote other values of {name!r}",
-                    hint="prepare it again: the codes of that version are kept then",
-                    dataset=plan.dataset,
-                    column=name,
-                )
+    since = (version for version in others.versions if version.number >= plan.number)
+    for version, name, values in _codes(catalogue, plan, since):
+        own = recipe.categories.get(name, ())
+        if not (_begins_with(own, values) or _begins_with(values, own)):
+            raise StoreError(
+                f"{version.reference} was published meanwhile, and the same codes denote other values of {name!r}",
+                hint="prepare it again: the codes of that version are kept then",
+                dataset=plan.dataset,
+                column=name,
+            )
 
 
 def read_recipe(catalogue: Catalogue, version: Version) -> Recipe | None:
@@ -53,10 +51,22 @@ def read_recipe(catalogue: Catalogue, version: Version) -> Recipe | None:
         return None
 
 
-def _recipe_with_codes(catalogue: Catalogue, version: Version) -> Recipe | None:
-    if version.purged_at is not None or version.mark == WITHDRAWN or "prepared" not in version.settings:
-        return None
-    return read_recipe(catalogue, version)
+def _codes(
+    catalogue: Catalogue, plan: PreparePlan, versions: Iterable[Version]
+) -> Iterator[tuple[Version, str, tuple[Any, ...]]]:
+    """Yield the values of each category of the plan in each version that may be visible again, in order of their codes.
+
+    Reads nothing for a plan without categories.
+    """
+    if not plan.preparation.categories:
+        return
+    for version in versions:
+        if version.purged_at is not None or version.mark == WITHDRAWN or "prepared" not in version.settings:
+            continue
+        recipe = read_recipe(catalogue, version)
+        for name in plan.preparation.categories:
+            if recipe is not None and name in recipe.categories:
+                yield version, name, recipe.categories[name]
 
 
 def _begins_with(values: Sequence[Any], start: Sequence[Any]) -> bool:
