@@ -22,7 +22,7 @@ from millrace.load.report import LoadReport
 from millrace.load.report_parts import SourceFacts, StageTimes
 from millrace.load.split_result import SplitResult
 from millrace.load.version_reports import version_report
-from millrace.load.version_row import VersionRowWriter, attempts_of, content_facts
+from millrace.load.version_row import VersionRowWriter, attempts_of, content_facts, no_check
 from millrace.sources import SourceWarning, distinct
 from millrace.store import (
     Catalogue,
@@ -71,14 +71,10 @@ def publish(
     """
     times, further = StageTimes(_load_seconds(results)), dict(settings or {})
     if check_others is None:
-        check_others = _no_check if further.get("inputs") else check_not_derived
+        check_others = no_check if further.get("inputs") else check_not_derived
     with times.stage("publish"):
         report = _publish(catalogue, catalogue_writer, writes, plan, results, further, check_others)
     return replace(report, stages=times.seconds)
-
-
-def _no_check(others: VersionGraph) -> None:
-    """Let every version be published beside the others."""
 
 
 def _load_seconds(results: Sequence[SplitResult]) -> dict[str, float]:

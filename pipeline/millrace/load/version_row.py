@@ -39,6 +39,10 @@ from millrace.store import (
 )
 
 
+def no_check(others: VersionGraph) -> None:
+    """Let the version be published beside all others."""
+
+
 def attempts_of(results: Sequence[SplitResult]) -> set[UUID]:
     """Return the attempts that wrote the chunks of these results."""
     inherited = {attempt_id for result in results for attempt_id, _, _ in result.inherited}
@@ -73,7 +77,7 @@ class VersionRowWriter(CatalogueSteps):
     """The files that the load adds to the list of loaded files."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Further settings of the version, besides those of its chunks."""
-    check_others: Callable[[VersionGraph], None] = lambda others: None
+    check_others: Callable[[VersionGraph], None] = no_check
     """Raises ``MillraceError`` if the version must not be published beside versions of others."""
 
     @property
