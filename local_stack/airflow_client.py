@@ -92,12 +92,9 @@ class AirflowClient:
         run_id = f"manual__{datetime.now(UTC).isoformat()}_{uuid4().hex[:8]}"
         body = {"logical_date": None, "conf": conf, "dag_run_id": run_id}
         path = f"/api/v2/dags/{_id(dag_id)}/dagRuns"
-        for number in range(_SENT_MAX):
-            response = self._send("POST", path, json=body)
-            if number and response.status_code == _CONFLICT:
-                return run_id
-            if response.status_code != _SERVER_ERROR:
-                break
+        response, repeats = self._send_repeatedly("POST", path, json=body)
+        if repeats and response.status_code == _CONFLICT:
+            return run_id
         return str(self._checked(response)["dag_run_id"])
 
     def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float, results: tuple[str, ...] = ()) -> RunResult:
@@ -143,13 +140,16 @@ class AirflowClient:
         return self._ask("PATCH", path, json=body)
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
-        # SQLite refuses some writers, and Airflow then answers 500. The same request again does no harm.
-        may_repeat = method in ("GET", "PATCH") or path.rpartition("/")[2].startswith("clear")
-        for _ in range(_SENT_MAX if may_repeat else 1):
-            response = self._send(method, path, **options)
-            if response.status_code != _SERVER_ERROR:
-                break
-        return self._checked(response)
+        if method in ("GET", "PATCH") or path.rpartition("/")[2].startswith("clear"):
+            return self._checked(self._send_repeatedly(method, path, **options)[0])
+        return self._checked(self._send(method, path, **options))
+
+    def _send_repeatedly(self, method: str, path: str, **options: Any) -> tuple[httpx.Response, int]:
+        """Send a request that may be sent again while SQLite refuses it; return the response and the repetitions."""
+        response, repeats = self._send(method, path, **options), 0
+        while response.status_code == _SERVER_ERROR and repeats + 1 < _SENT_MAX:
+            response, repeats = self._send(method, path, **options), repeats + 1
+        return response, repeats
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
