@@ -244,7 +244,7 @@ def until_it_is_over(dag_id: str, run_id: str, headline: str) -> None:
     assert run["result"]["columns_total"] == len(run["result"]["columns"])
     began = time.monotonic()
     assert watch(load_settings().bridge.url, dag_id, run_id, timeout_s=60).succeeded
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 5
 
 
 def test_a_load_of_a_missing_source_succeeds_when_it_is_cleared_after_the_source_exists(
@@ -348,12 +348,10 @@ def test_a_failed_task_ends_within_three_seconds_of_its_last_log_line(airflow: A
         last = task_log(airflow, run_id, "plan")[-1]["timestamp"]
         return (datetime.fromisoformat(plan["end_date"]) - datetime.fromisoformat(last)).total_seconds()
 
-    waits = []
     for _ in range(5):
         run_id = airflow.trigger(DAG, {"dataset": "no_such", "source": "no_such.csv"})
         assert airflow.wait_for_run(DAG, run_id, timeout_s=120).state == "failed"
-        waits.append(waited_s(run_id))
-    assert sorted(waits)[2] < 3, waits
+        assert waited_s(run_id) < 3
 
 
 def test_no_task_s_log_warns_of_a_short_secret(flights: Loaded, airflow: AirflowClient) -> None:
