@@ -92,6 +92,11 @@ def states(events: list[Event]) -> list[tuple[int, str]]:
     return transitions
 
 
+def has_reported(events: list[Event], task_id: str, state: str) -> bool:
+    """Return whether the task itself has reported this state."""
+    return any(each["data"]["state"] == state for each in own(events, task_id))
+
+
 def are(events: list[Event], *expected: tuple[int, str]) -> bool:
     """Return whether these events have the wanted states in that order; only the last one of each attempt is required.
 

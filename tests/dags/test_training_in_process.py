@@ -13,7 +13,7 @@ import pytest
 from local_stack.services.airflow import BUNDLES
 from millrace.api import Store
 from tests.dags.conftest import run_here
-from tests.dags.events import EventLog, own
+from tests.dags.events import EventLog, has_reported, own
 from tests.dags.test_declared_in_process import asset_events
 from tests.dags.test_ingest_in_process import task_states, xcoms
 from tests.dags.trained import entry_of, trips, weather, write_function
@@ -123,14 +123,10 @@ def test_a_run_is_skipped_with_the_name_of_the_input_that_does_not_exist(
 ) -> None:
     run = run_entry("prepare")
     assert states(run) == dict.fromkeys(TASKS, "skipped")
-    last = own(events.of_run(run.run_id, lambda seen: is_skipped(seen, "plan")), "plan")[-1]["data"]
+    last = own(events.of_run(run.run_id, lambda seen: has_reported(seen, "plan", "skipped")), "plan")[-1]["data"]
     assert last["state"] == "skipped"
     assert f"{name}_trips" in last["message"]
     assert asset_events(run) == []
-
-
-def is_skipped(seen: list[dict[str, Any]], task_id: str) -> bool:
-    return any(each["data"]["state"] == "skipped" for each in own(seen, task_id))
 
 
 def own_sql(name: str, **fields: Any) -> dict[str, Any]:

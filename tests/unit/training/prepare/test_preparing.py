@@ -19,6 +19,7 @@ from millrace.load.version_row import VersionRowWriter
 from millrace.progress import null_task
 from millrace.store import VersionGraph
 from millrace.training.prepare import Expectations, Preparation, PreparedData, PreparePlan, make_prepare_plan
+from tests.dags.trained import categories_of
 from tests.unit.training.prepare.trips import QUERY, late_trips, trips
 
 
@@ -48,6 +49,13 @@ def splits_of_keys(store: Store, reference: str) -> dict[int, str]:
     return {
         row["id"]: split for split in recipe.splits for row in dataset.to_table(columns=["id"], split=split).to_pylist()
     }
+
+
+def planned(store: Store, run: str, *cities: str) -> tuple[PreparePlan, PreparedData]:
+    """Load trips of some cities, and write the rows of their preparation."""
+    store.load("trips", trips(600, cities=("Bern", *cities)))
+    plan = make_prepare_plan(store.catalogue, late_trips(), run=run)
+    return plan, store.write_preparation(plan)
 
 
 def test_a_preparation_makes_a_version_with_splits_a_recipe_and_its_inputs(loaded: Store) -> None:
@@ -257,27 +265,19 @@ def test_a_column_that_is_a_category_again_has_its_old_codes(loaded: Store) -> N
     prepare(loaded, without, run="second")
     loaded.load("trips", trips(600, cities=("Aa", "Bern", "Aachen")))
     prepare(loaded, run="third")
-    assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
-        "Aachen", "Bern", "Cork", "Aa"
-    )  # fmt: skip
+    assert categories_of(loaded, "late_trips")["city"] == ("Aachen", "Bern", "Cork", "Aa")
 
 
 def test_a_version_published_meanwhile_whose_codes_differ_refuses_the_publication(loaded: Store) -> None:
     prepare(loaded, run="before")
-    plans = []
-    for run, city in (("one", "Xanten"), ("two", "York")):
-        loaded.load("trips", trips(600, cities=("Bern", city)))
-        plans.append(make_prepare_plan(loaded.catalogue, late_trips(), run=run))
-    written = [loaded.write_preparation(plan) for plan in plans]
-    first = loaded.publish_preparation(plans[0], written[0])
+    one, two = planned(loaded, "one", "Xanten"), planned(loaded, "two", "York")
+    first = loaded.publish_preparation(*one)
     with pytest.raises(StoreError, match=f"{first.reference} was published meanwhile.* values of 'city'"):
-        loaded.publish_preparation(plans[1], written[1])
+        loaded.publish_preparation(*two)
     assert loaded.version("late_trips").label == first.version
-    assert loaded.publish_preparation(plans[0], written[0]).version == first.version
+    assert loaded.publish_preparation(*one).version == first.version
     prepare(loaded, run="two")
-    assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
-        "Aachen", "Bern", "Cork", "Xanten", "York"
-    )  # fmt: skip
+    assert categories_of(loaded, "late_trips")["city"] == ("Aachen", "Bern", "Cork", "Xanten", "York")
 
 
 def test_data_that_was_loaded_under_the_name_meanwhile_stays_the_latest(loaded: Store) -> None:
@@ -311,36 +311,17 @@ def test_of_two_preparations_that_publish_at_once_no_code_denotes_two_values(
     loaded: Store, before_the_row: Callable[[Callable[[], object]], None], last: int
 ) -> None:
     prepare(loaded, run="before")
-    plans = []
-    for run, city in (("one", "Xanten"), ("two", "York")):
-        loaded.load("trips", trips(600, cities=("Bern", city)))
-        plans.append(make_prepare_plan(loaded.catalogue, late_trips(), run=run))
-    written = [loaded.write_preparation(plan) for plan in plans]
+    written = [planned(loaded, "one", "Xanten"), planned(loaded, "two", "York")]
     first = 1 - last
-    before_the_row(lambda: loaded.publish_preparation(plans[first], written[first]))
+    before_the_row(lambda: loaded.publish_preparation(*written[first]))
     with pytest.raises(StoreError, match=r"was published meanwhile.* values of 'city'"):
-        loaded.publish_preparation(plans[last], written[last])
-    assert [version.hex for version in loaded.versions("late_trips")][:1] == [plans[first].hex]
+        loaded.publish_preparation(*written[last])
+    assert [version.hex for version in loaded.versions("late_trips")][:1] == [written[first][0].hex]
     assert len(loaded.versions("late_trips")) == 2
     loaded.load("trips", trips(600, cities=("Bern", "Xanten", "York")))
     prepare(loaded, run="three")
     cities = ("Xanten", "York") if first == 0 else ("York", "Xanten")
-    assert loaded.dataset("late_trips").recipe.categories["city"] == (  # type: ignore[union-attr]
-        "Aachen", "Bern", "Cork", *cities
-    )  # fmt: skip
-
-
-def categories_of(store: Store, reference: str) -> tuple[str, ...]:
-    recipe = store.dataset(reference).recipe
-    assert recipe is not None
-    return recipe.categories["city"]
-
-
-def planned(store: Store, run: str, *cities: str) -> tuple[PreparePlan, PreparedData]:
-    """Load trips of some cities, and write the rows of their preparation."""
-    store.load("trips", trips(600, cities=("Bern", *cities)))
-    plan = make_prepare_plan(store.catalogue, late_trips(), run=run)
-    return plan, store.write_preparation(plan)
+    assert categories_of(loaded, "late_trips")["city"] == ("Aachen", "Bern", "Cork", *cities)
 
 
 def test_the_codes_of_each_version_published_since_the_plan_count(loaded: Store) -> None:
@@ -356,9 +337,9 @@ def test_the_codes_of_each_earlier_version_are_kept(loaded: Store) -> None:
     prepare(loaded, run="before")
     for plan, data in [planned(loaded, "b", "Xanten"), planned(loaded, "c")]:
         loaded.publish_preparation(plan, data)
-    assert categories_of(loaded, "late_trips") == ("Aachen", "Bern", "Cork")
+    assert categories_of(loaded, "late_trips")["city"] == ("Aachen", "Bern", "Cork")
     loaded.publish_preparation(*planned(loaded, "d", "York"))
-    assert categories_of(loaded, "late_trips") == ("Aachen", "Bern", "Cork", "Xanten", "York")
+    assert categories_of(loaded, "late_trips")["city"] == ("Aachen", "Bern", "Cork", "Xanten", "York")
 
 
 def test_codes_count_although_the_newest_version_lacks_the_column(loaded: Store) -> None:
